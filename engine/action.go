@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Action does one step of a run: runs a command, writes a file, makes a call.
+// Do is called from several goroutines at once and keeps nothing between calls.
+//
+// Do returns what there is to tell even when it fails. It ends soon after ctx
+// does, and then its error wraps context.Cause(ctx). An error is worth another
+// try unless it is wrapped by Permanent.
+type Action interface {
+	Kind() string // "exec", "shell", "file", "http"
+	Do(ctx context.Context, in Input) (Output, error)
+}
+
+// Input is what an action gets to see of the run it belongs to.
+type Input struct {
+	Scope   *Scope // for templates
+	Event   *Event // not to be changed
+	Run     string // id of the run
+	Rule    string // name of the rule
+	Attempt int    // 1 for the first
+	Step    string // id of the step, "1", "2", … where the rule gives none
+
+	// Stdout and Stderr take what a command prints. They keep a bounded part,
+	// never fail and never block for long. Never nil.
+	Stdout, Stderr io.Writer
+
+	// Started is called once with the process that the action started, so that
+	// the next start of hookrun can find it after a crash. Never nil.
+	Started func(Process)
+
+	// Hurry is closed when the grace times are to be skipped: a second signal
+	// came. It may be nil, which never hurries.
+	Hurry <-chan struct{}
+}
+
+// Process names an operating system process beyond the reuse of its number.
+type Process struct {
+	PID   int    `json:"pid"`   // also the id of its process group
+	Start string `json:"start"` // when it started, in the system's own terms; "" where the system does not tell
+}
+
+// Output is what an action tells of itself. Only the fields of its kind are set.
+type Output struct {
+	ExitCode int    `json:"exit_code"`        // exec, shell; -1 when ended by a signal or never started
+	Signal   string `json:"signal,omitempty"` // exec, shell: the signal that ended it
+
+	Status int                 `json:"status,omitempty"` // http
+	Header map[string][]string `json:"header,omitempty"` // http
+	Body   string              `json:"body,omitempty"`   // http: at most MaxOutput bytes
+
+	Path string `json:"path,omitempty"` // file: where it was written
+	Size int64  `json:"size,omitempty"` // file: bytes written
+}
+
+// MaxOutput is how much is kept of one stream of a command and of one HTTP
+// response, in bytes: half from its beginning, half from its end.
+const MaxOutput = 64 << 10
+
+// Permanent marks an error that another try can't mend.
+func Permanent(err error) error { return &permanentError{err} }
+
+// IsPermanent reports whether err, or one that it wraps, was marked by
+// Permanent.
+func IsPermanent(err error) bool {
+	var p *permanentError
+	return errors.As(err, &p)
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+// RetryAfter marks an error with the wait that the other side asked for before
+// another try.
+func RetryAfter(err error, wait time.Duration) error { return &retryAfterError{err, wait} }
+
+// AskedWait returns the wait that RetryAfter put on err or one that it wraps,
+// and 0 where there is none.
+func AskedWait(err error) time.Duration {
+	var r *retryAfterError
+	if errors.As(err, &r) {
+		return r.wait
+	}
+	return 0
+}
+
+type retryAfterError struct {
+	err  error
+	wait time.Duration
+}
+
+func (e *retryAfterError) Error() string { return e.err.Error() }
+func (e *retryAfterError) Unwrap() error { return e.err }
+
+// Causes with which a step's context ends.
+var (
+	ErrTimeout  = errors.New("timed out")
+	ErrStopping = errors.New("hookrun is stopping")
+)

@@ -1,0 +1,315 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/expr-lang/expr/vm/runtime"
+)
+
+// Bounds of one evaluation. What is over them ends as a recorded error of that
+// rule; the other rules go on.
+const (
+	maxSteps      = 100_000                // rounds through predicates, and reads of the body
+	maxEventSteps = 50 * maxSteps          // over all rules that one event meets
+	maxTime       = 500 * time.Millisecond // looked at in every round
+	maxText       = 64 << 20               // bytes of text made
+	maxElements   = 1_000_000              // elements of lists and maps made: expr's memory budget
+	maxMissing    = 16                     // absent fields that are remembered
+)
+
+var errBudget = errors.New("evaluation budget used up")
+
+// evaluation is what one run of an expression has used, and what it found
+// missing. Expressions carry it under stateName to the functions below, which
+// the patcher puts into them.
+type evaluation struct {
+	scope   *Scope
+	steps   int
+	text    int
+	began   time.Time
+	missing []string
+}
+
+func (e *evaluation) reset() {
+	e.steps, e.text, e.began = 0, 0, time.Now()
+	e.missing = nil
+}
+
+// step counts one round.
+func (e *evaluation) step() error {
+	e.steps++
+	e.scope.spent++
+	switch {
+	case e.steps > maxSteps:
+		return fmt.Errorf("%w: more than %d steps", errBudget, maxSteps)
+	case e.scope.spent > maxEventSteps:
+		return fmt.Errorf("%w: more than %d steps over all rules of this event", errBudget, maxEventSteps)
+	case e.steps%64 == 0 && time.Since(e.began) > maxTime:
+		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)
+	}
+	return nil
+}
+
+// grow counts text before it is made.
+func (e *evaluation) grow(n int) error {
+	if n < 0 || n > maxText-e.text { // below 0: it overflowed
+		return fmt.Errorf("%w: more than %d MiB of text", errBudget, maxText>>20)
+	}
+	e.text += n
+	if time.Since(e.began) > maxTime {
+		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)
+	}
+	return nil
+}
+
+// miss remembers that a field was read and is not there; the fields of an
+// absent field are not worth a word of their own.
+func (e *evaluation) miss(path string) {
+	if len(e.missing) == maxMissing || slices.Contains(e.missing, path) {
+		return
+	}
+	for _, m := range e.missing {
+		if rest, ok := strings.CutPrefix(path, m); ok && rest != "" && (rest[0] == '.' || rest[0] == '[') {
+			return
+		}
+	}
+	e.missing = append(e.missing, path)
+}
+
+// field names a member of data for evalMember.
+type field struct {
+	key  any    // string or int; nil: given at run time
+	path string // as written, for people
+}
+
+// evalTick(state, value) is put around the body of every predicate.
+func evalTick(args ...any) (any, error) {
+	e := args[0].(*evaluation)
+	if err := e.step(); err != nil {
+		return nil, err
+	}
+	if s, ok := args[1].(string); ok {
+		if err := e.grow(len(s)); err != nil {
+			return nil, err
+		}
+	}
+	return args[1], nil
+}
+
+// evalMember(state, data, field) and evalMember(state, data, field, key) read a
+// member of data that came from outside: nil where there is none, whatever the
+// data is.
+func evalMember(args ...any) (any, error) {
+	e, f := args[0].(*evaluation), args[2].(*field)
+	if err := e.step(); err != nil {
+		return nil, err
+	}
+	key := f.key
+	if len(args) == 4 {
+		key = args[3]
+	}
+	v, ok := member(args[1], key)
+	if !ok {
+		e.miss(f.path)
+	}
+	return v, nil
+}
+
+func member(data, key any) (any, bool) {
+	switch data := data.(type) {
+	case map[string]any:
+		name, ok := key.(string)
+		if !ok {
+			return nil, false
+		}
+		v, ok := data[name]
+		return v, ok
+	case []any:
+		i, ok := index(key, len(data))
+		if !ok {
+			return nil, false
+		}
+		return data[i], true
+	case nil, bool, int, int64, float64, string:
+		return nil, false
+	}
+	return otherMember(reflect.ValueOf(data), key)
+}
+
+// otherMember reads lists and maps that expr's own functions made.
+func otherMember(v reflect.Value, key any) (any, bool) {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Array:
+		if i, ok := index(key, v.Len()); ok {
+			return v.Index(i).Interface(), true
+		}
+	case reflect.Map:
+		k := reflect.ValueOf(key)
+		if !k.IsValid() || !k.Type().AssignableTo(v.Type().Key()) {
+			return nil, false
+		}
+		if m := v.MapIndex(k); m.IsValid() {
+			return m.Interface(), true
+		}
+	}
+	return nil, false
+}
+
+// index reads a list index; one below 0 counts from the end.
+func index(key any, length int) (int, bool) {
+	i, ok := key.(int)
+	if i < 0 {
+		i += length
+	}
+	return i, ok && i >= 0 && i < length
+}
+
+// evalHeader(state, name) and evalHasHeader(state, name) know no case.
+func evalHeader(args ...any) (any, error) {
+	return args[0].(*evaluation).scope.header(args[1].(string)), nil
+}
+
+func evalHasHeader(args ...any) (any, error) {
+	return args[0].(*evaluation).scope.headerValues(args[1].(string)) != nil, nil
+}
+
+// evalAdd(state, a, b) is a + b, with the length of texts checked first.
+func evalAdd(args ...any) (any, error) {
+	a, aText := args[1].(string)
+	b, bText := args[2].(string)
+	if aText && bText {
+		if err := args[0].(*evaluation).grow(len(a) + len(b)); err != nil {
+			return nil, err
+		}
+	}
+	return runtime.Add(args[1], args[2]), nil
+}
+
+// The functions below stand for built-ins of expr whose result can be far
+// larger than what they are given, or that take far longer than its length.
+
+func evalRepeat(args ...any) (any, error) {
+	s, n := args[1].(string), args[2].(int)
+	if n < 0 {
+		return nil, fmt.Errorf("repeat: %d times", n)
+	}
+	if len(s) > 0 && n > maxText/len(s) {
+		return nil, args[0].(*evaluation).grow(maxText + 1)
+	}
+	if err := args[0].(*evaluation).grow(n * len(s)); err != nil {
+		return nil, err
+	}
+	return strings.Repeat(s, n), nil
+}
+
+func evalReplace(args ...any) (any, error) {
+	s, old, with := args[1].(string), args[2].(string), args[3].(string)
+	n := strings.Count(s, old)
+	if len(args) == 5 && args[4].(int) >= 0 {
+		n = min(n, args[4].(int))
+	}
+	if err := args[0].(*evaluation).grow(len(s) + n*max(0, len(with)-len(old))); err != nil {
+		return nil, err
+	}
+	return strings.Replace(s, old, with, n), nil
+}
+
+func evalSplit(args ...any) (any, error)      { return split(strings.SplitN, args) }
+func evalSplitAfter(args ...any) (any, error) { return split(strings.SplitAfterN, args) }
+
+// elementSize is what an element of a list of texts costs beside its text.
+const elementSize = 16
+
+func split(cut func(s, sep string, n int) []string, args []any) (any, error) {
+	s, sep, n := args[1].(string), args[2].(string), -1
+	if len(args) == 4 {
+		n = args[3].(int)
+	}
+	parts := strings.Count(s, sep) + 1
+	if sep == "" {
+		parts = utf8.RuneCountInString(s)
+	}
+	if n >= 0 {
+		parts = min(parts, n)
+	}
+	if err := args[0].(*evaluation).grow(parts * elementSize); err != nil {
+		return nil, err
+	}
+	return cut(s, sep, n), nil
+}
+
+func evalJoin(args ...any) (any, error) {
+	e, sep := args[0].(*evaluation), ""
+	if len(args) == 3 {
+		sep = args[2].(string)
+	}
+	list := reflect.ValueOf(args[1])
+	if list.Kind() != reflect.Slice {
+		return nil, fmt.Errorf("join: %T is not a list", args[1])
+	}
+	var texts []string
+	size := 0
+	for i := range list.Len() {
+		s, ok := list.Index(i).Interface().(string)
+		if !ok {
+			return nil, fmt.Errorf("join: element %d is not a text but %T", i, list.Index(i).Interface())
+		}
+		texts = append(texts, s)
+		size += len(s) + len(sep)
+	}
+	if err := e.grow(size); err != nil {
+		return nil, err
+	}
+	return strings.Join(texts, sep), nil
+}
+
+func evalFromJSON(args ...any) (any, error) {
+	e, s := args[0].(*evaluation), args[1].(string)
+	if err := e.grow(len(s)); err != nil {
+		return nil, err
+	}
+	doc, err := parseJSON([]byte(s))
+	return doc.value, err
+}
+
+func evalToJSON(args ...any) (any, error) {
+	e := args[0].(*evaluation)
+	s, err := e.scope.doc.json(args[1])
+	if err != nil {
+		return nil, err
+	}
+	return s, e.grow(len(s))
+}
+
+// evalUniq compares every element with every other kept one, so each
+// comparison is a step.
+func evalUniq(args ...any) (any, error) {
+	e := args[0].(*evaluation)
+	list := reflect.ValueOf(args[1])
+	if list.Kind() != reflect.Slice {
+		return nil, fmt.Errorf("uniq: %T is not a list", args[1])
+	}
+	out := []any{}
+	for i := range list.Len() {
+		v := list.Index(i).Interface()
+		known := false
+		for _, o := range out {
+			if err := e.step(); err != nil {
+				return nil, err
+			}
+			if known = runtime.Equal(v, o); known {
+				break
+			}
+		}
+		if !known {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,2 @@
+// Package engine turns events into runs of actions.
+package engine

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Sources of an event.
+const (
+	SourceRelay  = "relay"  // a frame of a relay connection
+	SourceIntake = "intake" // an HTTP request to this machine
+)
+
+// Event is one HTTP request that reached us, from any source. It never
+// changes once it is accepted: header and body are kept as they came.
+type Event struct {
+	ID       string    // UUIDv7 (RFC 9562), sorts by time
+	Received time.Time // when it reached us, UTC
+	Source   string    // SourceRelay or SourceIntake
+
+	// Delivery is the source's own name of this delivery (a relay's meta.id),
+	// or "". A source that sends one delivery twice starts nothing twice.
+	Delivery string
+
+	Remote   string // host:port of the sender, or "" where a relay hides it
+	Bucket   string // name of the bucket
+	BucketID string // a relay's id of the bucket, or ""
+	Input    string // a relay's name of the input, or ""
+
+	Method string // upper case
+	Path   string // path below the input, "/" at least
+	Query  string // raw, without "?"
+	Header http.Header
+	Body   []byte            // the exact bytes
+	Meta   map[string]string // what else the source said of it
+}
+
+// Size is the number of bytes that the event holds in memory, near enough for
+// bounds.
+func (e *Event) Size() int {
+	n := len(e.Body) + len(e.Query) + len(e.Path)
+	for k, vs := range e.Header {
+		for _, v := range vs {
+			n += len(k) + len(v)
+		}
+	}
+	return n
+}
+
+// NewID returns a UUIDv7: ids made later in one process sort later.
+func NewID() string {
+	return uuid.Must(uuid.NewV7()).String()
+}

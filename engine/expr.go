@@ -1,0 +1,340 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/builtin"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/types"
+	"github.com/expr-lang/expr/vm"
+)
+
+// MaxExpr bounds the source of one expression, in bytes, and maxNodes the tree
+// that it makes.
+const (
+	MaxExpr  = 64 << 10
+	maxNodes = 2000
+)
+
+// Finding is a problem, or a warning, in a condition or a template.
+type Finding struct {
+	Offset  int    // in bytes, in the text that was compiled
+	Msg     string // what is wrong, without its place
+	Hint    string // the likely mend, or ""
+	Warning bool   // it works, but hardly as meant
+}
+
+// StepShape is what the compiler knows of an earlier step of the rule.
+type StepShape struct {
+	ID   string
+	Kind string // Action.Kind
+}
+
+// Compiler compiles the conditions and templates of one place of a rule.
+type Compiler struct {
+	world types.Map
+}
+
+// NewCompiler returns a compiler for expressions that see the results of
+// steps; a rule's own condition sees none.
+func NewCompiler(steps ...StepShape) *Compiler {
+	world := worldTypes()
+	if len(steps) > 0 {
+		shapes := types.Map{}
+		for _, s := range steps {
+			shapes[s.ID] = stepTypes(s.Kind)
+		}
+		world["steps"] = shapes
+	}
+	return &Compiler{world}
+}
+
+// program is a compiled expression.
+type program struct {
+	src  string
+	code *vm.Program
+	lazy []string // of lazyNames, those it reads
+}
+
+// Condition is a compiled expression that answers yes or no.
+type Condition struct{ prog *program }
+
+// String returns the source of the condition.
+func (c *Condition) String() string { return c.prog.src }
+
+// Condition compiles src. It returns nil where a finding is more than a warning.
+func (c *Compiler) Condition(src string) (*Condition, []Finding) {
+	prog, findings := c.compile(src, expr.AsBool())
+	if prog == nil {
+		return nil, findings
+	}
+	return &Condition{prog}, findings
+}
+
+// Eval answers the condition. missing lists the fields of the body that were
+// read and are not there. An error is an *EvalError.
+func (c *Condition) Eval(s *Scope) (ok bool, missing []string, err error) {
+	v, err := s.run(c.prog)
+	if err != nil {
+		return false, s.eval.missing, err
+	}
+	return v.(bool), s.eval.missing, nil // expr.AsBool: the machine gives nothing else
+}
+
+// compile compiles src with the options that are common to all expressions.
+func (c *Compiler) compile(src string, extra ...expr.Option) (*program, []Finding) {
+	if len(src) > MaxExpr {
+		return nil, []Finding{{Msg: fmt.Sprintf("the expression is longer than %d KiB", MaxExpr>>10)}}
+	}
+	if strings.TrimSpace(src) == "" {
+		return nil, []Finding{{Msg: "the expression is empty"}}
+	}
+	look := &reader{}
+	options := append([]expr.Option{
+		expr.Env(c.world),
+		expr.MaxNodes(maxNodes),
+		expr.Patch(look),
+		expr.Patch(&patcher{}),
+	}, extra...)
+	options = append(options, functions()...)
+	code, err := expr.Compile(src, options...)
+	if err != nil {
+		return nil, []Finding{c.finding(src, err)}
+	}
+	findings := look.findings(src)
+	if slices.ContainsFunc(findings, func(f Finding) bool { return !f.Warning }) {
+		return nil, findings
+	}
+	return &program{src, code, look.lazy}, findings
+}
+
+// run evaluates the program in the scope's world.
+func (s *Scope) run(p *program) (any, error) {
+	for _, name := range p.lazy {
+		s.fill(name)
+	}
+	s.eval.reset()
+	v, err := s.vm.Run(p.code, s.world)
+	if err != nil {
+		return nil, evalError(p.src, err)
+	}
+	return v, nil
+}
+
+// EvalError is an expression that failed on an event.
+type EvalError struct {
+	Src    string // of the expression
+	Offset int    // in bytes, where in Src
+	Msg    string
+	Hint   string // the likely mend, or ""
+	cause  error
+}
+
+// Error names the expression, shortened, the place in it and the hint.
+func (e *EvalError) Error() string {
+	s := fmt.Sprintf("%s: at %s: %s", shorten(e.Src), e.place(), e.Msg)
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// place is where in its source the expression failed.
+func (e *EvalError) place() string {
+	before := e.Src[:e.Offset]
+	line := strings.Count(before, "\n") + 1
+	column := e.Offset - strings.LastIndex(before, "\n")
+	if line == 1 {
+		return fmt.Sprintf("column %d", column)
+	}
+	return fmt.Sprintf("line %d, column %d", line, column)
+}
+
+// Unwrap returns the cause.
+func (e *EvalError) Unwrap() error { return e.cause }
+
+// shorten keeps an expression to a line that people can read.
+func shorten(src string) string {
+	const most = 80
+	src = strings.Join(strings.Fields(src), " ")
+	if r := []rune(src); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return src
+}
+
+var (
+	conversion = regexp.MustCompile(`^interface conversion: interface \{\} is (.+), not (.+)$`)
+	zeroValue  = regexp.MustCompile(`^reflect: call of reflect\.Value\.\w+ on (\w+) Value$`)
+	notBool    = regexp.MustCompile(`^invalid operation: bool\((.+)\)$`)
+	operation  = regexp.MustCompile(`^invalid operation: (.+?) ([-+*/%<>=!]+|in|\*\*) (.+)$`)
+)
+
+func evalError(src string, err error) *EvalError {
+	e := &EvalError{Src: src, Msg: err.Error(), cause: err}
+	var at *file.Error
+	if errors.As(err, &at) {
+		e.Offset = byteOffset(src, at.From)
+		e.Msg = at.Message
+	}
+	if errors.Is(err, errBudget) {
+		return e
+	}
+	e.Msg = plain(e.Msg)
+	e.Hint = evalHint(src[e.Offset:], e.Msg)
+	return e
+}
+
+// plain says what expr's machine says in the words of rules.
+func plain(msg string) string {
+	if m := conversion.FindStringSubmatch(msg); m != nil {
+		return fmt.Sprintf("got %s where %s is needed", goKind(m[1]), goKind(m[2]))
+	}
+	if m := zeroValue.FindStringSubmatch(msg); m != nil {
+		return fmt.Sprintf("got %s where a list is needed", goKind(m[1]))
+	}
+	if m := notBool.FindStringSubmatch(msg); m != nil {
+		return notAnAnswer(goKind(m[1]))
+	}
+	if m := operation.FindStringSubmatch(msg); m != nil {
+		return fmt.Sprintf("%s does not work between %s and %s", m[2], goKind(m[1]), goKind(m[3]))
+	}
+	return msg
+}
+
+func notAnAnswer(kind string) string {
+	return fmt.Sprintf("the answer is %s, not true or false", kind)
+}
+
+// evalHint says how an expression that failed at rest, the tail of its source,
+// is mostly mended.
+func evalHint(rest, msg string) string {
+	switch {
+	case strings.HasPrefix(rest, "contains") && strings.Contains(msg, "a list"):
+		return `to look in a list write "x" in body.list`
+	case strings.Contains(msg, "nothing") && strings.Contains(msg, "yes or no"):
+		return "a field may be absent: write == true or != true"
+	case strings.HasPrefix(msg, "the answer is"):
+		return `compare it with something: == true, != nil, == "…"`
+	case strings.Contains(msg, "nothing"), strings.Contains(msg, "nil"):
+		return `a field may be absent: write (body.field ?? 0), or ?? "" for a text, ?? [] for a list`
+	}
+	return ""
+}
+
+// goKind puts the name of a Go type as a user of rules would.
+func goKind(t string) string {
+	switch {
+	case t == "nil", t == "<nil>", t == "zero":
+		return "nothing (nil)"
+	case t == "string":
+		return "a text"
+	case t == "bool":
+		return "yes or no (bool)"
+	case strings.HasPrefix(t, "int"), strings.HasPrefix(t, "float"):
+		return "a number"
+	case strings.HasPrefix(t, "[]"):
+		return "a list"
+	case strings.HasPrefix(t, "map["):
+		return "an object"
+	}
+	return t
+}
+
+// byteOffset turns a position in runes into one in bytes.
+func byteOffset(src string, runes int) int {
+	for i := range src {
+		if runes == 0 {
+			return i
+		}
+		runes--
+	}
+	return len(src)
+}
+
+var (
+	unknownName  = regexp.MustCompile(`^unknown name (\S+)$`)
+	unknownField = regexp.MustCompile(`unknown field (\S+)$`)
+	dottedHeader = regexp.MustCompile(`\bheaders\.([A-Za-z]+(?:-[A-Za-z0-9]+)+)`)
+)
+
+// finding makes of an error of expr's compiler one for people.
+func (c *Compiler) finding(src string, err error) Finding {
+	f := Finding{Msg: err.Error()}
+	var at *file.Error
+	if errors.As(err, &at) {
+		f.Offset = byteOffset(src, at.From)
+		f.Msg = at.Message
+	}
+	if m := unknownName.FindStringSubmatch(f.Msg); m != nil {
+		f.Msg = fmt.Sprintf("unknown name %q", m[1])
+		f.Hint = c.nameHint(src, m[1])
+	} else if m := unknownField.FindStringSubmatch(f.Msg); m != nil {
+		f.Msg = fmt.Sprintf("unknown field %q", m[1])
+		f.Hint = Nearest(m[1], c.fieldNames())
+	} else if strings.Contains(f.Msg, `Operator("=")`) {
+		f.Hint = "to compare write =="
+	} else if strings.HasPrefix(f.Msg, "expected bool, but got") {
+		f.Msg = "the condition must be true or false, but this is " + goKind(strings.TrimPrefix(f.Msg, "expected bool, but got "))
+		f.Hint = "compare it with something"
+	}
+	return f
+}
+
+// nameHint says what somebody who wrote an unknown name will have meant.
+func (c *Compiler) nameHint(src, name string) string {
+	if m := dottedHeader.FindStringSubmatch(src); m != nil {
+		return fmt.Sprintf("write headers[%q]", m[1])
+	}
+	switch name {
+	case "env":
+		return "conditions and templates do not see the environment; ${env:NAME} works in actions"
+	case "steps":
+		return "steps are known in the actions after them, not in `when`"
+	case "payload", "json", "data", "request":
+		return "the parsed body is named body"
+	case "header":
+		return `did you mean "headers"?`
+	}
+	return Nearest(name, c.names())
+}
+
+// names are all names that an expression may use: of the world, of our
+// functions, of expr's.
+func (c *Compiler) names() []string {
+	names := []string{"changed", "match"}
+	for n := range c.world {
+		if n != stateName {
+			names = append(names, n)
+		}
+	}
+	for _, b := range builtin.Builtins {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+// fieldNames are the fields of event, of steps and of each step.
+func (c *Compiler) fieldNames() []string {
+	var names []string
+	add := func(t types.Type) {
+		if m, ok := t.(types.Map); ok {
+			for n := range m {
+				names = append(names, n)
+			}
+		}
+	}
+	add(c.world["event"])
+	if steps, ok := c.world["steps"].(types.Map); ok {
+		add(steps)
+		for _, s := range steps {
+			add(s)
+		}
+	}
+	return names
+}

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestFindings holds what is said of a condition at load.
+func TestFindings(t *testing.T) {
+	tests := []struct {
+		name, src string
+		want      []Finding
+	}{
+		{"unknown name", `boddy.ref == "x"`, []Finding{{Offset: 0, Msg: `unknown name "boddy"`, Hint: `did you mean "body"?`}}},
+		{"unknown function", `body.a == 1 && lenn(body.b) > 1`, []Finding{{Offset: 15, Msg: `unknown name "lenn"`, Hint: `did you mean "len"?`}}},
+		{"our functions are known", `chnged(body) == []`, []Finding{{Offset: 0, Msg: `unknown name "chnged"`, Hint: `did you mean "changed"?`}}},
+		{"unknown field", `event.recieved == now()`, []Finding{{Offset: 6, Msg: `unknown field "recieved"`, Hint: `did you mean "received"?`}}},
+		{"header with a dot", `headers.X-GitHub-Event == "push"`, []Finding{{Offset: 10, Msg: `unknown name "GitHub"`, Hint: `write headers["X-GitHub-Event"]`}}},
+		{"one equals sign", `body.ref = "x"`, []Finding{{Offset: 9, Msg: `unexpected token Operator("=")`, Hint: "to compare write =="}}},
+		{"environment", `env.HOME == "x"`, []Finding{{Offset: 0, Msg: `unknown name "env"`, Hint: "conditions and templates do not see the environment; ${env:NAME} works in actions"}}},
+		{"steps", `steps.build.exit_code == 0`, []Finding{{Offset: 0, Msg: `unknown name "steps"`, Hint: "steps are known in the actions after them, not in `when`"}}},
+		{"whole world", `$env["method"] == "x"`, []Finding{{Offset: 0, Msg: `unknown name "$env"`}}},
+		{"no answer", `bucket`, []Finding{{Offset: 0, Msg: "the condition must be true or false, but this is a text", Hint: "compare it with something"}}},
+		{"types", `method > 3`, []Finding{{Offset: 7, Msg: "invalid operation: > (mismatched types string and int)"}}},
+		{"called data", `body.items.filter("x") == 1`, []Finding{{Offset: 11, Msg: "body.items.filter is data and can't be called", Hint: "write function(value), or value | function()"}}},
+		{"empty", "  ", []Finding{{Msg: "the expression is empty"}}},
+		{"after wide letters", `"ü" == bocket`, []Finding{{Offset: 8, Msg: `unknown name "bocket"`, Hint: `did you mean "bucket"?`}}},
+
+		{"!= on what may be absent", `body.ref != "main"`, []Finding{{Offset: 9, Warning: true, Msg: "!= is also true for every event that has no body.ref", Hint: "add: body.ref != nil"}}},
+		{"!= that is guarded", `body.ref != nil && body.ref != "main"`, nil},
+		{"!= guarded by in", `"ref" in body && body.ref != "main"`, nil},
+		{"!= on a header", `headers["X"] != "main"`, nil},
+		{"contains on a list", `body.labels contains "x"`, []Finding{{Offset: 12, Warning: true, Msg: "contains looks in a text; body.labels looks like a list", Hint: `for a list write: "x" in body.labels`}}},
+		{"contains on a text", `body.status contains "x" && body.message contains "y"`, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, got := NewCompiler().Condition(tt.src)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("Condition(%s) found %+v, want %+v", tt.src, got, tt.want)
+			}
+			if fatal := slices.ContainsFunc(tt.want, func(f Finding) bool { return !f.Warning }); (c == nil) != fatal {
+				t.Errorf("Condition(%s) = %v, want nil only for more than warnings", tt.src, c)
+			}
+		})
+	}
+}
+
+func TestStepsAreTyped(t *testing.T) {
+	c := NewCompiler(StepShape{"build", "exec"}, StepShape{"call", "http"})
+	for _, src := range []string{
+		`steps.build.exit_code == 0 && steps.build.stdout contains "ok"`,
+		`steps.call.status == 200 && steps.call.json.id.x == 1 && steps.call.headers["X"] == ""`,
+	} {
+		if cond, found := c.Condition(src); cond == nil || len(found) > 0 {
+			t.Errorf("Condition(%s) found %+v, want it to compile", src, found)
+		}
+	}
+	tests := []struct {
+		src  string
+		want Finding
+	}{
+		{`steps.biuld.exit_code == 0`, Finding{Offset: 6, Msg: `unknown field "biuld"`, Hint: `did you mean "build"?`}},
+		{`steps.build.exitcode == 0`, Finding{Offset: 12, Msg: `unknown field "exitcode"`, Hint: `did you mean "exit_code"?`}},
+		{`steps.build.status == 0`, Finding{Offset: 12, Msg: `unknown field "status"`, Hint: `did you mean "state"?`}},
+	}
+	for _, tt := range tests {
+		if _, got := c.Condition(tt.src); len(got) != 1 || got[0] != tt.want {
+			t.Errorf("Condition(%s) found %+v, want %+v", tt.src, got, tt.want)
+		}
+	}
+}

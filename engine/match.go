@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// NewRuleSet makes a generation of rules, in their order, whose names are all
+// different. hash names it.
+func NewRuleSet(rules []*Rule, hash string) *RuleSet {
+	s := &RuleSet{
+		Rules:    rules,
+		Hash:     hash,
+		byBucket: map[string][]*Rule{},
+		byName:   make(map[string]*Rule, len(rules)),
+		order:    make(map[*Rule]int, len(rules)),
+	}
+	for i, r := range rules {
+		s.byName[r.Name] = r
+		s.order[r] = i
+		if len(r.Buckets) == 0 {
+			s.anywhere = append(s.anywhere, r)
+		}
+		for _, b := range r.Buckets {
+			s.byBucket[b] = append(s.byBucket[b], r)
+		}
+	}
+	return s
+}
+
+// Rule returns the rule of that name, or nil.
+func (s *RuleSet) Rule(name string) *Rule { return s.byName[name] }
+
+// Known reports whether any rule could match an event of the bucket.
+func (s *RuleSet) Known(bucket string) bool {
+	return len(s.anywhere) > 0 || len(s.byBucket[bucket]) > 0
+}
+
+// candidates are the rules that the event's bucket concerns, in order.
+func (s *RuleSet) candidates(ev *Event) []*Rule {
+	lists := [][]*Rule{s.anywhere, s.byBucket[ev.Bucket]}
+	if ev.BucketID != ev.Bucket {
+		lists = append(lists, s.byBucket[ev.BucketID])
+	}
+	rules := slices.Concat(lists...)
+	slices.SortFunc(rules, func(a, b *Rule) int { return cmp.Compare(s.order[a], s.order[b]) })
+	return slices.Compact(rules)
+}
+
+// Match asks the rules that the event's bucket concerns, in order, and returns
+// a verdict of each and the rules that matched. It is pure: the same event and
+// rules give the same answer at any time.
+func (s *RuleSet) Match(scope *Scope) (verdicts []Verdict, matched []*Rule) {
+	candidates := s.candidates(scope.event)
+	verdicts = make([]Verdict, 0, len(candidates))
+	var stopper *Rule
+	for _, r := range candidates {
+		if stopper != nil {
+			verdicts = append(verdicts, Verdict{Rule: r.Name, Outcome: NoMatch, Why: fmt.Sprintf("not asked: rule %q matched and says stop", stopper.Name)})
+			continue
+		}
+		v := r.verdict(scope)
+		verdicts = append(verdicts, v)
+		if v.Outcome != Matched {
+			continue
+		}
+		matched = append(matched, r)
+		if r.Stop {
+			stopper = r
+		}
+	}
+	return verdicts, matched
+}
+
+// verdict asks one rule.
+func (r *Rule) verdict(scope *Scope) Verdict {
+	v := Verdict{Rule: r.Name, Outcome: NoMatch}
+	if len(r.Methods) > 0 && !slices.Contains(r.Methods, scope.event.Method) {
+		v.Why = fmt.Sprintf("the method is %s, not %s", scope.event.Method, strings.Join(r.Methods, " or "))
+		return v
+	}
+	if r.When == nil {
+		v.Outcome = Matched
+		return v
+	}
+	ok, missing, err := r.When.Eval(scope)
+	v.Missing = missing
+	switch {
+	case err != nil:
+		v.Outcome, v.Why = Errored, err.Error()
+	case ok:
+		v.Outcome = Matched
+	default:
+		v.Why = "when is false"
+	}
+	return v
+}

@@ -1,0 +1,318 @@
+package engine
+
+import (
+	"fmt"
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+)
+
+// Before a condition or template is compiled its tree is changed, so that it
+// means what design and README say rather than what bare expr does:
+//
+//	body.a.b                 evalMember(state, evalMember(state, body, a), b)
+//	headers["x-y"]           evalHeader(state, "x-y")
+//	any(list, predicate)     any(list, evalTick(state, predicate))
+//	a + b, where texts       evalAdd(state, a, b)
+//	replace(s, a, b), …      our own, bounded, with the state as first argument
+//
+// The state is the *evaluation of this run. No source can name it, nor our
+// functions: their names hold a character that expr's lexer refuses.
+const (
+	stateName     = "·state"
+	fnTick        = "·tick"
+	fnMember      = "·member"
+	fnHeader      = "·header"
+	fnHasHeader   = "·hasHeader"
+	fnAdd         = "·add"
+	headersName   = "headers"
+	wholeWorldVar = "$env"
+)
+
+// functions are ours, and those of expr that we replace or take away.
+func functions() []expr.Option {
+	type ev = *evaluation
+	options := []expr.Option{
+		expr.Function("match", evalMatch, new(func(string, string) bool)),
+		expr.Function("changed", evalChanged, new(func(any) []any)),
+		expr.Function(fnTick, evalTick),
+		expr.Function(fnMember, evalMember),
+		expr.Function(fnHeader, evalHeader, new(func(ev, string) string)),
+		expr.Function(fnHasHeader, evalHasHeader, new(func(ev, string) bool)),
+		expr.Function(fnAdd, evalAdd),
+		expr.Function("repeat", evalRepeat, new(func(ev, string, int) string)),
+		expr.Function("replace", evalReplace, new(func(ev, string, string, string) string), new(func(ev, string, string, string, int) string)),
+		expr.Function("split", evalSplit, new(func(ev, string, string) []string), new(func(ev, string, string, int) []string)),
+		expr.Function("splitAfter", evalSplitAfter, new(func(ev, string, string) []string), new(func(ev, string, string, int) []string)),
+		expr.Function("join", evalJoin, new(func(ev, []any) string), new(func(ev, []string) string), new(func(ev, []any, string) string), new(func(ev, []string, string) string)),
+		expr.Function("fromJSON", evalFromJSON, new(func(ev, string) any)),
+		expr.Function("toJSON", evalToJSON, new(func(ev, any) string)),
+		expr.Function("uniq", evalUniq, new(func(ev, []any) []any), new(func(ev, []string) []any)),
+		expr.DisableBuiltin("now"),
+	}
+	for _, name := range stateful() {
+		options = append(options, expr.DisableBuiltin(name))
+	}
+	return options
+}
+
+// stateful are the functions that a source calls without the state and that
+// get it from the patcher.
+func stateful() []string {
+	return []string{"repeat", "replace", "split", "splitAfter", "join", "fromJSON", "toJSON", "uniq"}
+}
+
+// patcher makes the changes above. It walks from the leaves up.
+type patcher struct{}
+
+// Visit implements ast.Visitor.
+func (p *patcher) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.MemberNode:
+		p.member(node, n)
+	case *ast.PredicateNode:
+		tick := call(fnTick, n.Node)
+		tick.SetNature(*n.Node.Nature())
+		tick.SetLocation(n.Node.Location())
+		n.Node = tick
+	case *ast.BinaryNode:
+		p.binary(node, n)
+	case *ast.BuiltinNode:
+		if n.Name == "get" && len(n.Arguments) == 2 {
+			p.member(node, &ast.MemberNode{Node: n.Arguments[0], Property: n.Arguments[1]})
+		}
+	case *ast.CallNode:
+		if name, ok := n.Callee.(*ast.IdentifierNode); ok && slices.Contains(stateful(), name.Value) {
+			n.Arguments = slices.Insert(n.Arguments, 0, ast.Node(&ast.IdentifierNode{Value: stateName}))
+			n.SetType(nil)
+		}
+	}
+}
+
+func (p *patcher) member(node *ast.Node, n *ast.MemberNode) {
+	switch {
+	case isName(n.Node, headersName):
+		if key, ok := n.Property.(*ast.StringNode); ok {
+			n.Property = &ast.StringNode{Value: http.CanonicalHeaderKey(key.Value)} // now, rather than for each event
+		}
+		ast.Patch(node, call(fnHeader, n.Property))
+	case isOutside(n.Node):
+		ast.Patch(node, memberCall(n))
+	}
+}
+
+func (p *patcher) binary(node *ast.Node, n *ast.BinaryNode) {
+	switch {
+	case n.Operator == "in" && isName(n.Right, headersName):
+		ast.Patch(node, call(fnHasHeader, n.Left))
+	case n.Operator == "+" && mayBeText(n.Left) && mayBeText(n.Right):
+		add := call(fnAdd, n.Left, n.Right)
+		add.SetNature(*n.Nature())
+		ast.Patch(node, add)
+	}
+}
+
+// memberCall is the call that reads a member of outside data.
+func memberCall(n *ast.MemberNode) *ast.CallNode {
+	f := &field{path: pathOf(n)}
+	switch key := n.Property.(type) {
+	case *ast.StringNode:
+		f.key = key.Value
+	case *ast.IntegerNode:
+		f.key = key.Value
+	default:
+		return call(fnMember, n.Node, &ast.ConstantNode{Value: f}, n.Property)
+	}
+	return call(fnMember, n.Node, &ast.ConstantNode{Value: f})
+}
+
+// call makes fn(state, args…).
+func call(fn string, args ...ast.Node) *ast.CallNode {
+	return &ast.CallNode{
+		Callee:    &ast.IdentifierNode{Value: fn},
+		Arguments: slices.Insert(args, 0, ast.Node(&ast.IdentifierNode{Value: stateName})),
+	}
+}
+
+func isName(n ast.Node, name string) bool {
+	id, ok := n.(*ast.IdentifierNode)
+	return ok && id.Value == name
+}
+
+// isOutside reports whether a value of this node's type may lack any member:
+// it comes from the body, or from a list that may be shorter.
+func isOutside(n ast.Node) bool {
+	t := n.Type()
+	return t == nil || t.Kind() == reflect.Interface || t.Kind() == reflect.Slice || t.Kind() == reflect.Array
+}
+
+func mayBeText(n ast.Node) bool {
+	t := n.Type()
+	return t == nil || t.Kind() == reflect.Interface || t.Kind() == reflect.String
+}
+
+// pathOf is a member chain as its author wrote it, near enough.
+func pathOf(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.MemberNode:
+		base := pathOf(n.Node)
+		switch key := n.Property.(type) {
+		case *ast.StringNode:
+			return base + memberText(key.Value)
+		case *ast.IntegerNode:
+			return fmt.Sprintf("%s[%d]", base, key.Value)
+		}
+		return base + "[…]"
+	case *ast.CallNode:
+		if isName(n.Callee, fnMember) {
+			return n.Arguments[2].(*ast.ConstantNode).Value.(*field).path
+		}
+	case *ast.ChainNode:
+		return pathOf(n.Node)
+	case *ast.IdentifierNode:
+		return n.Value
+	case *ast.PointerNode:
+		return "#"
+	}
+	return "(…)"
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func memberText(key string) string {
+	if plainKey.MatchString(key) {
+		return "." + key
+	}
+	return fmt.Sprintf("[%q]", key)
+}
+
+// reader walks the tree as its author wrote it: it notes which names are read,
+// what is refused, and what hardly means what was meant.
+type reader struct {
+	lazy    []string
+	notes   []note
+	guarded []string // paths compared with nil, or looked for with in
+}
+
+// note is a finding whose place is still in runes, and which a guard on path
+// anywhere in the expression settles.
+type note struct {
+	at   int
+	path string
+	Finding
+}
+
+// Visit implements ast.Visitor.
+func (r *reader) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.IdentifierNode:
+		r.name(n)
+	case *ast.BinaryNode:
+		r.binary(n)
+	case *ast.CallNode:
+		if m, ok := n.Callee.(*ast.MemberNode); ok && isOutside(m.Node) {
+			r.add(m, "", Finding{Msg: fmt.Sprintf("%s is data and can't be called", pathOf(m)), Hint: "write function(value), or value | function()"})
+		}
+	}
+}
+
+func (r *reader) name(n *ast.IdentifierNode) {
+	if n.Value == wholeWorldVar {
+		r.add(n, "", Finding{Msg: `unknown name "$env"`})
+	}
+	if slices.Contains(lazyNames(), n.Value) && !slices.Contains(r.lazy, n.Value) {
+		r.lazy = append(r.lazy, n.Value)
+	}
+}
+
+func (r *reader) binary(n *ast.BinaryNode) {
+	_, left := n.Left.(*ast.MemberNode)
+	_, right := n.Right.(*ast.MemberNode)
+	left, right = left && isOutside(n.Left), right && isOutside(n.Right)
+	switch {
+	case isNil(n.Left) || isNil(n.Right):
+		r.guarded = append(r.guarded, pathOf(n.Left), pathOf(n.Right))
+	case n.Operator == "in":
+		if key, ok := n.Left.(*ast.StringNode); ok {
+			r.guarded = append(r.guarded, pathOf(n.Right)+memberText(key.Value))
+		}
+	case n.Operator == "!=" && left != right:
+		path := pathOf(n.Left)
+		if right {
+			path = pathOf(n.Right)
+		}
+		r.add(n, path, Finding{Warning: true,
+			Msg:  fmt.Sprintf("!= is also true for every event that has no %s", path),
+			Hint: fmt.Sprintf("add: %s != nil", path)})
+	case n.Operator == "contains" && left && isPlural(pathOf(n.Left)):
+		r.add(n, "", Finding{Warning: true,
+			Msg:  fmt.Sprintf("contains looks in a text; %s looks like a list", pathOf(n.Left)),
+			Hint: fmt.Sprintf("for a list write: %s in %s", n.Right, pathOf(n.Left))})
+	}
+}
+
+func isNil(n ast.Node) bool {
+	_, ok := n.(*ast.NilNode)
+	return ok
+}
+
+// isPlural guesses whether the last name of a path is that of a list.
+func isPlural(path string) bool {
+	last := path[strings.LastIndex(path, ".")+1:]
+	return last == "list" || strings.HasSuffix(last, "_list") ||
+		strings.HasSuffix(last, "s") && !strings.HasSuffix(last, "ss") && !strings.HasSuffix(last, "us") && !strings.HasSuffix(last, "is")
+}
+
+func (r *reader) add(n ast.Node, path string, f Finding) {
+	r.notes = append(r.notes, note{n.Location().From, path, f})
+}
+
+// findings are the notes that no guard has settled.
+func (r *reader) findings(src string) []Finding {
+	var found []Finding
+	for _, n := range r.notes {
+		if n.path != "" && slices.Contains(r.guarded, n.path) {
+			continue
+		}
+		n.Offset = byteOffset(src, n.at)
+		found = append(found, n.Finding)
+	}
+	return found
+}
+
+// evalMatch(glob, s): *, **, ?, [a-z] and {a,b}, where * stops at "/".
+func evalMatch(args ...any) (any, error) {
+	glob, s := args[0].(string), args[1].(string)
+	ok, err := doublestar.Match(glob, s)
+	if err != nil {
+		return nil, fmt.Errorf("match: %q: %w", glob, err)
+	}
+	return ok, nil
+}
+
+// evalChanged(body) lists the paths that a push added, modified or removed,
+// each once: GitHub's, GitLab's and Gitea's commits all have these lists.
+func evalChanged(args ...any) (any, error) {
+	body, _ := args[0].(map[string]any)
+	commits, _ := body["commits"].([]any)
+	paths, seen := []any{}, map[string]bool{}
+	for _, c := range commits {
+		commit, _ := c.(map[string]any)
+		for _, list := range []string{"added", "modified", "removed"} {
+			files, _ := commit[list].([]any)
+			for _, f := range files {
+				if path, ok := f.(string); ok && !seen[path] {
+					seen[path] = true
+					paths = append(paths, path)
+				}
+			}
+		}
+	}
+	return paths, nil
+}

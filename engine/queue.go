@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// queue holds the runs that wait, each in the lane of its rule. A lane runs one
+// at a time, in order of arrival; lanes take turns, so that a long one delays
+// no other. It holds Refs only: 100,000 waiting runs are some megabytes.
+//
+//	add ─► lane.waiting ─► head is due? ─► ready ─► next ─► (runs) ─► done ─► next head
+//	                             └ not yet ─► delayed, by time
+type queue struct {
+	wake chan struct{} // holds one token when there may be something new; never closed
+
+	mu      sync.Mutex // guards what follows
+	lanes   map[string]*lane
+	ready   []*lane // their head may start; first come, first served
+	delayed laneHeap
+}
+
+// lane is the runs of one key. It is in ready, in delayed or running, or it
+// is empty and forgotten.
+type lane struct {
+	key     string
+	waiting []Ref // by Seq; the head is a retry where one waits
+	running bool
+	listed  bool // in ready or delayed
+}
+
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), lanes: map[string]*lane{}}
+}
+
+// add puts new runs behind those that wait.
+func (q *queue) add(refs ...Ref) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, ref := range refs {
+		l := q.lanes[ref.Rule]
+		if l == nil {
+			l = &lane{key: ref.Rule}
+			q.lanes[ref.Rule] = l
+		}
+		l.waiting = append(l.waiting, ref)
+		q.list(l)
+	}
+}
+
+// done frees the lane of a run that next gave out. again, where it is not nil,
+// is the same run waiting for another try, before all others of its lane.
+func (q *queue) done(ref Ref, again *Ref) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lanes[ref.Rule]
+	l.running = false
+	if again != nil {
+		l.waiting = append([]Ref{*again}, l.waiting...)
+	}
+	if len(l.waiting) == 0 {
+		delete(q.lanes, l.key)
+		return
+	}
+	q.list(l)
+}
+
+// list puts a lane where its head belongs.
+func (q *queue) list(l *lane) {
+	if l.running || l.listed || len(l.waiting) == 0 {
+		return
+	}
+	l.listed = true
+	if l.waiting[0].Due.After(time.Now()) {
+		heap.Push(&q.delayed, l)
+	} else {
+		q.ready = append(q.ready, l)
+	}
+	q.signal()
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default: // a token waits already
+	}
+}
+
+// next takes the run whose turn it is. Where there is none, wait says for how
+// long there will be none unless wake tells; below 0: until it does.
+func (q *queue) next() (ref Ref, ok bool, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for now := time.Now(); len(q.delayed) > 0 && !q.delayed[0].waiting[0].Due.After(now); {
+		q.ready = append(q.ready, heap.Pop(&q.delayed).(*lane))
+	}
+	if len(q.ready) == 0 {
+		if len(q.delayed) == 0 {
+			return Ref{}, false, -1
+		}
+		return Ref{}, false, time.Until(q.delayed[0].waiting[0].Due)
+	}
+	l := q.ready[0]
+	q.ready = q.ready[1:]
+	ref = l.waiting[0]
+	l.waiting = l.waiting[1:]
+	l.listed, l.running = false, true
+	return ref, true, 0
+}
+
+// waiting counts the runs that wait.
+func (q *queue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for _, l := range q.lanes {
+		n += len(l.waiting)
+	}
+	return n
+}
+
+// laneHeap orders lanes by when their head is due.
+type laneHeap []*lane
+
+func (h laneHeap) Len() int           { return len(h) }
+func (h laneHeap) Less(i, j int) bool { return h[i].waiting[0].Due.Before(h[j].waiting[0].Due) }
+func (h laneHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *laneHeap) Push(l any)        { *h = append(*h, l.(*lane)) }
+
+func (h *laneHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return l
+}

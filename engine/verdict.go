@@ -1,0 +1,20 @@
+package engine
+
+// Outcome says what a rule made of an event.
+type Outcome string
+
+// Outcomes of a verdict.
+const (
+	Matched Outcome = "matched"
+	NoMatch Outcome = "no"
+	Errored Outcome = "error" // the condition failed at run time: counts as no match
+)
+
+// Verdict is what one rule made of one event. Rules that a bucket does not
+// concern give none.
+type Verdict struct {
+	Rule    string   `json:"rule"`
+	Outcome Outcome  `json:"outcome"`
+	Why     string   `json:"why,omitempty"`     // for people: what decided, where it is not a match
+	Missing []string `json:"missing,omitempty"` // fields of the body that the condition read and that are not there
+}

@@ -1,0 +1,352 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// attempt is one try of one run.
+type attempt struct {
+	*Engine
+	log   *slog.Logger
+	mask  *masker
+	rule  *Rule
+	run   *Run
+	event *Event
+
+	// results are those of the steps that are finished, in this attempt and in
+	// earlier ones.
+	results []*StepResult
+
+	last *StepResult // of a command; nil: none ran
+}
+
+// readAgain is the wait after the store could not be read.
+const readAgain = time.Second
+
+// work makes one attempt of the run, and frees its lane.
+func (e *Engine) work(ctx context.Context, ref Ref) {
+	a, err := e.begin(ctx, ref)
+	switch {
+	case errors.Is(err, errGone):
+		e.queue.done(ref, nil)
+		return
+	case err != nil:
+		e.log.Error("run can't be read", "run", ref.ID, "rule", ref.Rule, "err", err)
+		ref.Due = time.Now().Add(readAgain)
+		e.queue.done(ref, &ref)
+		return
+	}
+	limit := a.rule.Timeout
+	if limit == 0 {
+		limit = DefaultTimeout
+	}
+	bounded, cancel := withTimeout(ctx, limit)
+	defer cancel()
+	err = a.steps(bounded)
+	again := a.finish(ctx, err)
+	e.queue.done(ref, again)
+}
+
+// withTimeout bounds ctx, with a cause that says by how much.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%w after %s", ErrTimeout, d))
+}
+
+// begin reads what the attempt needs. Where the run's rule is gone the run is
+// abandoned, and the error is errGone.
+func (e *Engine) begin(ctx context.Context, ref Ref) (*attempt, error) {
+	run, err := e.store.Run(ctx, ref.ID)
+	if err != nil {
+		return nil, err
+	}
+	rules := e.rules.Load()
+	rule := rules.Rule(run.Rule)
+	if rule == nil {
+		run.State, run.Err, run.Finished = Abandoned, errGone.Error(), time.Now().UTC()
+		e.save(ctx, run)
+		e.log.Warn("run is abandoned", "run", run.ID, "rule", run.Rule, "err", errGone)
+		return nil, errGone
+	}
+	event, err := e.store.Event(ctx, run.Event)
+	if err != nil {
+		return nil, err
+	}
+	results, err := e.store.Steps(ctx, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	log := e.log.With("run", run.ID, "rule", run.Rule)
+	if rule.Hash != run.RuleHash {
+		log.Info("rule was edited since the run was queued; it runs as it is now")
+	}
+	return &attempt{
+		Engine: e, log: log, mask: newMasker(rules.Secrets), rule: rule,
+		run: run, event: event, results: finished(results),
+	}, nil
+}
+
+// finished are the results that a later attempt builds on.
+func finished(all []*StepResult) []*StepResult {
+	var done []*StepResult
+	for _, r := range all {
+		if r.State == StepDone || r.State == StepSkipped {
+			done = append(done, r)
+		}
+	}
+	return done
+}
+
+// steps runs the steps that are not finished, in order. It returns the error
+// of the one that failed.
+func (a *attempt) steps(ctx context.Context) error {
+	a.run.State = Running
+	a.run.Attempt++
+	if a.run.Started.IsZero() {
+		a.run.Started = time.Now().UTC()
+	}
+	a.log.Debug("run starts", "attempt", a.run.Attempt)
+	for i := range a.rule.Steps {
+		step := &a.rule.Steps[i]
+		if a.isFinished(step.ID) {
+			continue
+		}
+		result, err := a.step(ctx, i, step)
+		if err != nil {
+			return err
+		}
+		a.results = append(a.results, result)
+	}
+	return nil
+}
+
+func (a *attempt) isFinished(id string) bool {
+	for _, r := range a.results {
+		if r.Step == id {
+			return true
+		}
+	}
+	return false
+}
+
+// step runs one step and stores what became of it.
+func (a *attempt) step(ctx context.Context, index int, step *Step) (*StepResult, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	result := &StepResult{
+		Run: a.run.ID, Attempt: a.run.Attempt, Index: index, Step: step.ID,
+		Kind: step.Action.Kind(), State: StepRunning, Started: time.Now().UTC(),
+	}
+	err := a.doStep(ctx, step, result)
+	result.Finished = time.Now().UTC()
+	result.Process = Process{}
+	switch {
+	case err == nil && result.State != StepSkipped:
+		result.State = StepDone
+	case errors.Is(err, ErrStopping):
+		result.State, result.Err = StepInterrupted, a.mask.string(err.Error())
+	case err != nil:
+		result.State, result.Err = StepFailed, a.mask.string(err.Error())
+	}
+	if result.Kind == "exec" || result.Kind == "shell" {
+		a.last = result
+	}
+	a.hide(&result.Output)
+	a.save(ctx, a.run, result)
+	a.logStep(result)
+	if err != nil {
+		return nil, fmt.Errorf("step %s (%s): %w", step.ID, result.Kind, err)
+	}
+	return result, nil
+}
+
+// doStep asks the step's condition and does its action. The result is told the
+// output; its state only where the step is skipped.
+func (a *attempt) doStep(ctx context.Context, step *Step, result *StepResult) error {
+	scope := NewScope(a.event).WithSteps(a.results)
+	if step.If != nil {
+		ok, _, err := step.If.Eval(scope)
+		if err != nil {
+			return Permanent(fmt.Errorf("if: %w", err))
+		}
+		if !ok {
+			result.State = StepSkipped
+			return nil
+		}
+	}
+	a.save(ctx, a.run, result)
+
+	rec := a.record(result)
+	recording, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { rec.run(recording) })
+	err := a.act(ctx, step, scope, rec, result)
+	stop()
+	wg.Wait()
+	result.Stdout, result.Stderr = rec.stdout.text(), rec.stderr.text()
+	return err
+}
+
+func (a *attempt) record(result *StepResult) *recorder {
+	return &recorder{
+		store: a.store, log: a.log,
+		of:     Chunk{Run: result.Run, Attempt: result.Attempt, Index: result.Index},
+		stdout: stream{name: Stdout, mask: a.mask},
+		stderr: stream{name: Stderr, mask: a.mask},
+	}
+}
+
+// act does the action. A panic of it is an error of the step.
+func (a *attempt) act(ctx context.Context, step *Step, scope *Scope, rec *recorder, result *StepResult) (err error) {
+	if step.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = withTimeout(ctx, step.Timeout)
+		defer cancel()
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = Permanent(fmt.Errorf("action panicked: %v", r))
+		}
+	}()
+	result.Output, err = step.Action.Do(ctx, Input{
+		Scope: scope, Event: a.event,
+		Run: a.run.ID, Rule: a.rule.Name, Attempt: a.run.Attempt, Step: step.ID,
+		Stdout: &rec.stdout, Stderr: &rec.stderr,
+		Started: func(p Process) {
+			result.Process = p
+			a.save(ctx, a.run, result)
+		},
+		Hurry: a.hurry,
+	})
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrStopping) && !errors.Is(err, ErrStopping) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// hide masks secrets in what an action says of itself.
+func (a *attempt) hide(o *Output) {
+	if a.mask == nil {
+		return
+	}
+	o.Body = a.mask.string(o.Body)
+	for name, values := range o.Header {
+		hidden := make([]string, len(values))
+		for i, v := range values {
+			hidden[i] = a.mask.string(v)
+		}
+		o.Header[name] = hidden
+	}
+}
+
+func (a *attempt) logStep(r *StepResult) {
+	attrs := []any{"step", r.Step, "kind", r.Kind, "state", string(r.State), "duration", r.Finished.Sub(r.Started)}
+	if r.Kind == "exec" || r.Kind == "shell" {
+		attrs = append(attrs, "exit_code", r.Output.ExitCode)
+	}
+	a.log.Debug("step ended", attrs...)
+}
+
+// finish settles the run after an attempt that ended with err. It returns the
+// run's place in the queue where it is to be tried again.
+func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
+	now := time.Now().UTC()
+	run := a.run
+	run.Due, run.Err = time.Time{}, ""
+	switch {
+	case err == nil:
+		run.State, run.Finished = Done, now
+	case errors.Is(err, ErrStopping):
+		run.State, run.Err = Queued, err.Error()
+		run.Cut++
+	default:
+		run.Err = a.mask.string(err.Error())
+		wait, ok := a.rule.Retry.again(run.Attempt-run.Cut, err)
+		if ok {
+			run.State, run.Due = Queued, now.Add(wait)
+			break
+		}
+		run.State, run.Finished = Failed, now
+	}
+	a.save(ctx, run)
+	a.logRun()
+	if run.State != Queued || errors.Is(err, ErrStopping) {
+		return nil
+	}
+	ref := run.Ref()
+	return &ref
+}
+
+func (a *attempt) logRun() {
+	run := a.run
+	attrs := []any{"event", run.Event, "attempt", run.Attempt}
+	if code, ok := a.exitCode(); ok {
+		attrs = append(attrs, "exit_code", code)
+	}
+	switch {
+	case run.State == Done:
+		a.log.Info("run done", append(attrs, "duration", run.Finished.Sub(run.Started).Round(time.Millisecond))...)
+	case run.State == Failed:
+		a.log.Error("run failed", append(attrs, "duration", run.Finished.Sub(run.Started).Round(time.Millisecond), "err", run.Err)...)
+	case run.Due.IsZero():
+		a.log.Info("run is cut off and goes on at the next start", attrs...)
+	default:
+		a.log.Warn("run failed, will retry", append(attrs, "in", time.Until(run.Due).Round(time.Millisecond), "err", run.Err)...)
+	}
+}
+
+// exitCode is that of the last command of the attempt.
+func (a *attempt) exitCode() (code int, ok bool) {
+	if a.last == nil {
+		return 0, false
+	}
+	return a.last.Output.ExitCode, true
+}
+
+// Waits of save between its tries.
+const (
+	saveAgainFirst = 100 * time.Millisecond
+	saveAgainMost  = 5 * time.Second
+)
+
+// save stores the run and its steps, and tries again while the store can't be
+// written: what has happened must be told. It gives up only when hookrun is
+// stopping; the next start then finds the state before.
+func (e *Engine) save(ctx context.Context, run *Run, steps ...*StepResult) {
+	saving := context.WithoutCancel(ctx)
+	failed := false
+	for wait := saveAgainFirst; ; wait = min(2*wait, saveAgainMost) {
+		err := e.store.Update(saving, run, steps...)
+		if err == nil {
+			break
+		}
+		if !failed {
+			e.log.Error("run can't be saved, trying on", "run", run.ID, "rule", run.Rule, "err", err)
+			failed = true
+		}
+		if errors.Is(err, ErrNotFound) || !e.pause(wait) {
+			return
+		}
+	}
+	if failed {
+		e.log.Info("run is saved after all", "run", run.ID, "rule", run.Rule)
+	}
+	e.onChange(*run)
+}
+
+// pause waits, and reports false where hookrun does not wait any more.
+func (e *Engine) pause(wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-e.stopped:
+		return false
+	}
+}

@@ -1,0 +1,16 @@
+// Package server is the public side of a relay: the intake, which takes
+// webhooks over HTTP and hands each to an Inbox.
+//
+//	ANY /hooks/{bucket}[/more/path]
+//	ANY /v1/webhooks/{bucket}[/more/path]
+//	GET /healthz
+//
+// It promises that a sender is told 2xx only after Deliver returned without an
+// error, that a webhook reaches the inbox whole or not at all, and that it is
+// never answered with a redirect: most senders don't follow one, or drop the
+// body on the way. What a sender can cost is bounded in time, connections and
+// memory.
+//
+// It decides nothing about a webhook. Who may send, what matches and what runs
+// is the inbox's business.
+package server

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// Inbox is where webhooks go. Its methods are called from many goroutines at
+// once.
+type Inbox interface {
+	// Known reports whether anything could ever be done with a webhook to this
+	// bucket. It is asked before the body is read, so it has to be quick.
+	Known(bucket string) bool
+
+	// Deliver returns without an error only after the webhook is on disk. It
+	// returns soon after ctx ends. An error that wraps ErrBusy or
+	// ErrUnavailable asks the sender to try again.
+	Deliver(ctx context.Context, w Webhook) (Receipt, error)
+}
+
+// Reasons for which an Inbox turns a webhook away that the sender should send
+// again.
+var (
+	ErrBusy        = errors.New("too many webhooks are waiting")
+	ErrUnavailable = errors.New("webhooks can't be stored now")
+)
+
+// Webhook is one HTTP request that the intake took whole. It belongs to the
+// inbox from then on.
+type Webhook struct {
+	Bucket   string      // decoded: "a/b" for /hooks/a%2Fb
+	Method   string      // upper case
+	Path     string      // what follows the bucket, percent-encoded as it came; "/" at least
+	Query    string      // raw, without "?"
+	Remote   string      // host:port of the sender
+	Header   http.Header // without Host, as net/http has it
+	Body     []byte      // the exact bytes; empty, not nil, where there are none
+	Received time.Time   // when its last byte was read, UTC
+}
+
+// Receipt says what became of a webhook.
+type Receipt struct {
+	Event     string    `json:"event"`               // id under which it is kept
+	Duplicate bool      `json:"duplicate,omitempty"` // it was kept before, as Event
+	Runs      []Started `json:"runs"`                // what it started, in order
+}
+
+// Started is a run that a webhook started.
+type Started struct {
+	ID   string `json:"id"`
+	Rule string `json:"rule"`
+}

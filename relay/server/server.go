@@ -1,0 +1,166 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Bounds on what one sender, and all of them together, can cost.
+const (
+	defaultMaxBody  = 8 << 20  // bytes of one body
+	defaultMaxConns = 1024     // connections open at once; further ones wait to be accepted
+	maxHeaderBytes  = 64 << 10 // request line and header; net/http allows 4 KiB beyond
+	maxHeaderFields = 100      // a name that comes twice counts twice
+
+	// maxHeld bounds the bytes of all bodies in memory at once. Without it every
+	// connection could hold a body of the greatest size.
+	maxHeld = 64 << 20
+
+	headerTimeout  = 5 * time.Second  // for request line and header
+	readTimeout    = 30 * time.Second // for the whole request
+	deliverTimeout = 30 * time.Second // for Inbox.Deliver
+	idleTimeout    = 60 * time.Second // between two requests of a connection
+
+	// answerTimeout runs from the end of the header, so it has room for a slow
+	// body and a slow delivery: a webhook that is on disk shall be answered so.
+	answerTimeout = readTimeout + deliverTimeout + 15*time.Second
+
+	// stopTimeout is how long requests in flight may take once Serve is told to
+	// stop. After it their connections are cut.
+	stopTimeout = 10 * time.Second
+)
+
+// Options of a Server. Only Inbox is required.
+type Options struct {
+	Inbox Inbox
+	Log   *slog.Logger // nil: nothing is logged
+
+	// Health is asked for the answer to GET /healthz. nil: always healthy.
+	Health func() Health
+
+	MaxBody  int64 // bytes of one body; 0: 8 MiB
+	MaxConns int   // connections open at once; 0: 1024
+}
+
+// Health is the answer to GET /healthz. Anybody who reaches the intake can read
+// it.
+type Health struct {
+	OK     bool   `json:"ok"`               // 200, else 503
+	Reason string `json:"reason,omitempty"` // for people, where not OK
+}
+
+// Server takes webhooks over HTTP. Make one with New.
+type Server struct {
+	inbox    Inbox
+	log      *slog.Logger
+	health   func() Health
+	maxBody  int64
+	maxConns int
+	held     budget // bytes of bodies in memory
+	counts   counts
+}
+
+// New returns a server that does nothing yet: see Serve and Handler.
+func New(o Options) *Server {
+	s := &Server{
+		inbox:    o.Inbox,
+		log:      o.Log,
+		health:   o.Health,
+		maxBody:  o.MaxBody,
+		maxConns: o.MaxConns,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.health == nil {
+		s.health = func() Health { return Health{OK: true} }
+	}
+	if s.maxBody == 0 {
+		s.maxBody = defaultMaxBody
+	}
+	if s.maxConns == 0 {
+		s.maxConns = defaultMaxConns
+	}
+	s.held.max = max(maxHeld, s.maxBody)
+	return s
+}
+
+// Handler returns the intake for a server of the caller's own, which has to
+// bring its own timeouts. It must see every request as it came: http.ServeMux
+// would redirect some of them.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.handle(context.WithoutCancel(r.Context()), w, r)
+	})
+}
+
+// Serve takes webhooks from ln until ctx ends, and closes ln. Then requests in
+// flight may finish for 10 s; what is left is cut off, unanswered. Serve leaves
+// no goroutine behind. It returns nil after ctx ended, and why it could not go
+// on otherwise.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	// Deliveries outlive ctx, and the sender, but not Serve.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	var conns sync.WaitGroup
+	srv := s.httpServer(life, &conns)
+	defer conns.Wait()
+	defer srv.Close()
+	defer end()
+
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(limit(ln, s.maxConns)) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("take webhooks on %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+
+	grace, cancel := context.WithTimeout(life, stopTimeout)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		s.log.Warn("requests in flight cut off", "after", stopTimeout, "err", err)
+	}
+	<-served
+	return nil
+}
+
+func (s *Server) httpServer(life context.Context, conns *sync.WaitGroup) *http.Server {
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.handle(life, w, r)
+		}),
+		DisableGeneralOptionsHandler: true, // OPTIONS is a method like any other
+
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      answerTimeout,
+		IdleTimeout:       idleTimeout,
+
+		ErrorLog: log.New(logWriter{s.log}, "", 0),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			// net/http itself does not wait for the goroutines that Close cut off.
+			switch state {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				conns.Done()
+			}
+		},
+	}
+}
+
+// logWriter logs what net/http has to tell.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.log.Warn("http server", "err", strings.TrimSpace(string(p)))
+	return len(p), nil
+}
