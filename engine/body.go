@@ -117,8 +117,9 @@ func parseJSON(raw []byte) (document, error) {
 	if err := dec.Decode(&v); err != nil {
 		return document{}, jsonError(raw, err)
 	}
+	end := dec.InputOffset()
 	if _, err := dec.Token(); err != io.EOF {
-		return document{}, fmt.Errorf("JSON: more follows the value that ends at byte %d", dec.InputOffset())
+		return document{}, fmt.Errorf("JSON: more follows the value that ends at byte %d", end)
 	}
 	var doc document
 	doc.value = doc.convert(v)

@@ -25,9 +25,30 @@ type queue struct {
 // is empty and forgotten.
 type lane struct {
 	key     string
-	waiting []Ref // by Seq; the head is a retry where one waits
+	retry   *Ref  // goes before all others; nil: none
+	waiting []Ref // by Seq
 	running bool
 	listed  bool // in ready or delayed
+}
+
+func (l *lane) empty() bool { return l.retry == nil && len(l.waiting) == 0 }
+
+// due is when the first run may start. The lane is not empty.
+func (l *lane) due() time.Time {
+	if l.retry != nil {
+		return l.retry.Due
+	}
+	return l.waiting[0].Due
+}
+
+// pop takes the first run. The lane is not empty.
+func (l *lane) pop() (ref Ref) {
+	if l.retry != nil {
+		ref, l.retry = *l.retry, nil
+		return ref
+	}
+	ref, l.waiting = l.waiting[0], l.waiting[1:]
+	return ref
 }
 
 func newQueue() *queue {
@@ -55,11 +76,8 @@ func (q *queue) done(ref Ref, again *Ref) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.lanes[ref.Rule]
-	l.running = false
-	if again != nil {
-		l.waiting = append([]Ref{*again}, l.waiting...)
-	}
-	if len(l.waiting) == 0 {
+	l.running, l.retry = false, again
+	if l.empty() {
 		delete(q.lanes, l.key)
 		return
 	}
@@ -68,11 +86,11 @@ func (q *queue) done(ref Ref, again *Ref) {
 
 // list puts a lane where its head belongs.
 func (q *queue) list(l *lane) {
-	if l.running || l.listed || len(l.waiting) == 0 {
+	if l.running || l.listed {
 		return
 	}
 	l.listed = true
-	if l.waiting[0].Due.After(time.Now()) {
+	if l.due().After(time.Now()) {
 		heap.Push(&q.delayed, l)
 	} else {
 		q.ready = append(q.ready, l)
@@ -92,21 +110,19 @@ func (q *queue) signal() {
 func (q *queue) next() (ref Ref, ok bool, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for now := time.Now(); len(q.delayed) > 0 && !q.delayed[0].waiting[0].Due.After(now); {
+	for now := time.Now(); len(q.delayed) > 0 && !q.delayed[0].due().After(now); {
 		q.ready = append(q.ready, heap.Pop(&q.delayed).(*lane))
 	}
 	if len(q.ready) == 0 {
 		if len(q.delayed) == 0 {
 			return Ref{}, false, -1
 		}
-		return Ref{}, false, time.Until(q.delayed[0].waiting[0].Due)
+		return Ref{}, false, time.Until(q.delayed[0].due())
 	}
 	l := q.ready[0]
 	q.ready = q.ready[1:]
-	ref = l.waiting[0]
-	l.waiting = l.waiting[1:]
 	l.listed, l.running = false, true
-	return ref, true, 0
+	return l.pop(), true, 0
 }
 
 // waiting counts the runs that wait.
@@ -116,6 +132,9 @@ func (q *queue) waiting() int {
 	n := 0
 	for _, l := range q.lanes {
 		n += len(l.waiting)
+		if l.retry != nil {
+			n++
+		}
 	}
 	return n
 }
@@ -124,7 +143,7 @@ func (q *queue) waiting() int {
 type laneHeap []*lane
 
 func (h laneHeap) Len() int           { return len(h) }
-func (h laneHeap) Less(i, j int) bool { return h[i].waiting[0].Due.Before(h[j].waiting[0].Due) }
+func (h laneHeap) Less(i, j int) bool { return h[i].due().Before(h[j].due()) }
 func (h laneHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *laneHeap) Push(l any)        { *h = append(*h, l.(*lane)) }
 

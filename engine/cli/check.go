@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"hookrun/engine/rules"
+)
+
+const checkManual = `hookrun check -rules FILE [flags]
+
+Reads the rules as hookrun would, and prints every problem and warning on
+standard error, each with file, line and column, and the likely mend.
+
+Examples:
+  hookrun check -rules rules.yaml
+  hookrun check -rules /etc/hookrun/rules
+
+Exit codes: 0 the rules are good (there may be warnings), 1 they have a problem,
+2 wrong usage.`
+
+func checkCommand() command {
+	return command{name: "check", summary: "read the rules and print every problem", manual: checkManual, run: runCheck}
+}
+
+func runCheck(_ context.Context, p Process, c command, args []string) error {
+	var paths list
+	fs := flags(p, c)
+	fs.Var(&paths, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
+	if err := parse(fs, args, 0); err != nil {
+		return err
+	}
+	if err := needRules(fs, paths); err != nil {
+		return err
+	}
+	g, problems := rules.Load(paths, rules.Options{})
+	printProblems(p.Stderr, problems)
+	if g == nil {
+		return exitError(exitFailed)
+	}
+	fmt.Fprintf(p.Stdout, "%s: %s", paths.String(), count(len(g.Rules.Rules), "rule"))
+	if n := len(g.Warnings); n > 0 {
+		fmt.Fprintf(p.Stdout, ", %s", count(n, "warning"))
+	}
+	fmt.Fprintln(p.Stdout)
+	return nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"hookrun/engine/rules"
+)
+
+const rulesManual = `hookrun rules [-data FOLDER]
+
+Lists the generations of rules that were in force, the newest first: number,
+since when, files. hookrun rollback goes back to one.`
+
+func rulesCommand() command {
+	return command{name: "rules", summary: "list the generations of rules that were in force", manual: rulesManual, run: runRules}
+}
+
+func runRules(_ context.Context, p Process, c command, args []string) error {
+	var data string
+	fs := flags(p, c)
+	dataFlag(fs, &data)
+	if err := parse(fs, args, 0); err != nil {
+		return err
+	}
+	entries, err := openArchive(data).List()
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return withHint(fmt.Errorf("%s holds no generation of rules", data), "-data names the folder that hookrun runs with")
+	}
+	for _, e := range entries {
+		fmt.Fprintf(p.Stdout, "%4d  %s  %s\n", e.N, e.At.Local().Format(time.DateTime), strings.Join(e.Paths, " "))
+	}
+	return nil
+}
+
+const rollbackManual = `hookrun rollback -rules FILE [flags] [N]
+
+Puts the rules files back to generation N, or, without N, to the one before the
+newest. What stands there is kept in the data folder first. A running hookrun
+takes the files as it takes every edit.
+
+Examples:
+  hookrun rules
+  hookrun rollback -rules rules.yaml
+  hookrun rollback -rules rules.yaml 12`
+
+func rollbackCommand() command {
+	return command{name: "rollback", summary: "put the rules files back to an earlier generation", manual: rollbackManual, run: runRollback}
+}
+
+func runRollback(_ context.Context, p Process, c command, args []string) error {
+	var data string
+	var paths list
+	fs := flags(p, c)
+	fs.Var(&paths, "rules", "rules `FILE` or folder, as hookrun runs with; may be repeated")
+	dataFlag(fs, &data)
+	if err := parse(fs, args, 1); err != nil {
+		return err
+	}
+	if err := needRules(fs, paths); err != nil {
+		return err
+	}
+	archive := openArchive(data)
+	n, err := generation(archive, paths, fs.Arg(0))
+	if err != nil {
+		return err
+	}
+	replaced, err := archive.Restore(n, paths, time.Now())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.Stdout, "%s is generation %d again\n", paths.String(), n)
+	if replaced != "" {
+		fmt.Fprintf(p.Stdout, "what stood there is kept in %s\n", replaced)
+	}
+	return nil
+}
+
+// generation is the one that word names. Without a word it is the newest one
+// that differs from what stands in the files now.
+func generation(archive *rules.Archive, paths []string, word string) (int, error) {
+	if word != "" {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return 0, &usageError{fmt.Sprintf("rollback: %q is no number of a generation", word), "hookrun rules lists them"}
+		}
+		return n, nil
+	}
+	n, err := archive.Before(paths)
+	if err != nil {
+		return 0, withHint(err, "hookrun rules lists the generations; -data names the folder that hookrun runs with")
+	}
+	return n, nil
+}

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// imports says who may import whom, beside the standard library: the plan of
+// the house. Test files may import more.
+func imports() map[string][]string {
+	const expr, sqlite, sys = "github.com/expr-lang/expr", "github.com/ncruces/go-sqlite3", "golang.org/x/sys"
+	return map[string][]string{
+		".":                 {"hookrun/engine/cli"},
+		"engine":            {expr, "github.com/bmatcuk/doublestar/v4", "github.com/agnivade/levenshtein", "github.com/google/uuid"},
+		"engine/enginetest": {"hookrun/engine"},
+		"engine/rules":      {"hookrun/engine", "hookrun/actions", "gopkg.in/yaml.v3", "github.com/fsnotify/fsnotify"},
+		"engine/store":      {"hookrun/engine", sqlite, sys},
+		"engine/cli": {"hookrun/engine", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/actions", "hookrun/relay", "hookrun/relay/server",
+			"github.com/lmittmann/tint", "github.com/mattn/go-isatty"},
+		"actions":         {"hookrun/engine", sys},
+		"relay":           {"github.com/gorilla/websocket"},
+		"relay/relaytest": {"github.com/gorilla/websocket"},
+		"relay/server":    {},
+	}
+}
+
+// TestImportsKeepToThePlan fails where a package imports what the plan does
+// not allow it, and where a package is in no plan.
+func TestImportsKeepToThePlan(t *testing.T) {
+	allowed := imports()
+	seen := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(rel)
+		seen[pkg] = true
+		may, planned := allowed[pkg]
+		if !planned {
+			t.Errorf("package %s is not in the plan", pkg)
+		}
+		for _, imp := range importsOf(t, path) {
+			if !isStandard(imp) && !slices.ContainsFunc(may, func(a string) bool {
+				return imp == a || !strings.HasPrefix(a, "hookrun") && strings.HasPrefix(imp, a+"/")
+			}) {
+				t.Errorf("%s imports %s, which the plan does not allow", path, imp)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range allowed {
+		if !seen[pkg] {
+			t.Errorf("the plan has package %s, but there is none", pkg)
+		}
+	}
+}
+
+func importsOf(t *testing.T, path string) []string {
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, i := range f.Imports {
+		imp, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, imp)
+	}
+	return all
+}
+
+// isStandard: the first element of other paths is a host, or this module.
+func isStandard(imp string) bool {
+	first, _, _ := strings.Cut(imp, "/")
+	return !strings.Contains(first, ".") && first != "hookrun"
+}
+
+// TestTopLevel holds what is visible there.
+func TestTopLevel(t *testing.T) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") {
+			got = append(got, e.Name())
+		}
+	}
+	want := []string{"README.md", "actions", "engine", "go.mod", "go.sum", "main.go", "relay", "rules.example.yaml", "testdata"}
+	got = slices.DeleteFunc(got, func(name string) bool { return name == "hookrun-example" }) // rules.example.yaml writes there
+	if !slices.Equal(got, want) {
+		t.Errorf("the top level shows %q, want %q", got, want)
+	}
+}

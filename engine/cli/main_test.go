@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// builtBinary is set by TestMain: the path of the hookrun that whole-program
+// tests run. It is built as users build it, with the race detector where the
+// tests have it.
+var builtBinary string
+
+func TestMain(m *testing.M) {
+	code, err := withBinary(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withBinary(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "hookrun-test-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	builtBinary = filepath.Join(dir, "hookrun")
+	if runtime.GOOS == "windows" {
+		builtBinary += ".exe"
+	}
+	args := []string{"build", "-o", builtBinary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "hookrun")...).CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build hookrun: %w\n%s", err, out)
+	}
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			return 1, err
+		}
+	}
+	return code, nil
+}

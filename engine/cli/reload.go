@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"hookrun/engine/rules"
+)
+
+// loader reads the rules and keeps the good generations.
+type loader struct {
+	paths   []string
+	options rules.Options
+	archive *rules.Archive
+	log     *slog.Logger
+}
+
+func newLoader(paths []string, data string, client *http.Client, log *slog.Logger) *loader {
+	return &loader{
+		paths: paths, options: rules.Options{Client: client}, archive: openArchive(data), log: log,
+	}
+}
+
+func openArchive(data string) *rules.Archive {
+	return rules.OpenArchive(filepath.Join(data, "generations"))
+}
+
+func (l *loader) load() (*rules.Generation, []rules.Problem) {
+	return rules.Load(l.paths, l.options)
+}
+
+// first returns the rules to start with: those of the files, or, where these
+// have problems, the last good ones, if these files ever had some.
+func (l *loader) first(p Process) (*rules.Generation, error) {
+	g, problems := l.load()
+	printProblems(p.Stderr, problems)
+	if g != nil {
+		return g, nil
+	}
+	entry, files, err := l.archive.Newest(l.paths)
+	if err != nil || files == nil {
+		return nil, exitError(exitFailed)
+	}
+	g, problems = rules.Parse(files, l.options)
+	if g == nil {
+		return nil, exitError(exitFailed)
+	}
+	l.log.Error("the rules have problems; going on with the last good ones", "generation", entry.N, "of", entry.At.Local().Format(time.DateTime))
+	return g, nil
+}
+
+// keep archives a generation that is in force now.
+func (l *loader) keep(g *rules.Generation) {
+	n, err := l.archive.Add(g, time.Now())
+	if err != nil {
+		l.log.Warn("rules are not kept: there will be no going back to them", "err", err)
+		return
+	}
+	l.log.Info("rules are in force", "generation", n, "rules", len(g.Rules.Rules))
+}
+
+// printProblems prints each problem on a line, and its hint on the next.
+func printProblems(w io.Writer, problems []rules.Problem) {
+	for _, p := range problems {
+		fmt.Fprintln(w, p)
+		if p.Hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", p.Hint)
+		}
+	}
+}
+
+// reload reads the rules again when they change, until ctx ends.
+func (r *running) reload(ctx context.Context, p Process) {
+	r.loader.keep(r.first)
+	current := r.first
+	w := rules.NewWatcher(rules.WatchOptions{
+		Paths: r.options.rules, Load: r.loader.load, Loaded: r.first.Hash, Log: r.log,
+		Changed: func(g *rules.Generation, problems []rules.Problem) {
+			printProblems(p.Stderr, problems)
+			if g == nil {
+				r.log.Error("rules are refused, those before go on", "problems", len(problems))
+				return
+			}
+			r.swap(current, g)
+			current = g
+		},
+	})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { kickOn(ctx, p, w) })
+	w.Run(ctx)
+}
+
+// kickOn has the rules read at each signal.
+func kickOn(ctx context.Context, p Process, w *rules.Watcher) {
+	for {
+		select {
+		case <-p.Reload:
+			w.Kick()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// swap puts new rules in force, for the next event on.
+func (r *running) swap(old, g *rules.Generation) {
+	r.engine.SetRules(g.Rules)
+	r.relay.set(g.Relay)
+	added, changed, removed := rules.Diff(old.Rules, g.Rules)
+	for _, name := range added {
+		r.log.Info("rule added", "rule", name)
+	}
+	for _, name := range changed {
+		r.log.Info("rule changed", "rule", name)
+	}
+	for _, name := range removed {
+		r.log.Info("rule removed", "rule", name)
+	}
+	r.loader.keep(g)
+}

@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"hookrun/actions"
+	"hookrun/engine"
+	"hookrun/engine/rules"
+	"hookrun/engine/store"
+	"hookrun/relay/server"
+)
+
+// defaultListen is where webhooks are taken when no relay is configured, so
+// that a first try needs no account.
+const defaultListen = "127.0.0.1:8080"
+
+const runManual = `hookrun -rules FILE [flags]
+hookrun run -rules FILE [flags]
+
+Receives webhooks and runs what the rules say, until it is told to end.
+
+Webhooks come from the relay that the rules file configures, or that RELAY_KEY
+and RELAY_SECRET give access to; with -listen also over HTTP on this machine.
+With no relay and no -listen they are taken on ` + defaultListen + `.
+
+The rules are read again when they change, or on SIGHUP. Rules with a problem
+are refused and the rules before them go on.
+
+SIGINT or SIGTERM: no more webhooks are taken, running commands get -grace to
+end, what is left goes on at the next start. A second one does not wait.
+
+Examples:
+  hookrun -rules rules.yaml
+  hookrun -rules /etc/hookrun/rules -data /var/lib/hookrun -log json
+  RELAY_KEY=… RELAY_SECRET=… hookrun -rules rules.yaml -listen :8080
+
+Exit codes: 0 ended by a signal, 1 it could not start, 2 wrong usage, 75 the
+disk failed; nothing accepted is lost, and the next start goes on.`
+
+// runOptions are the flags of run.
+type runOptions struct {
+	rules          list
+	listen, data   string
+	logFormat      string
+	verbose        bool
+	grace          time.Duration
+	keepAge        time.Duration
+	keepSize       byteSize
+	onCorruptFresh bool
+}
+
+func runCommand() command {
+	return command{name: "run", summary: "receive webhooks and run what the rules say (the default)", manual: runManual, run: runRun}
+}
+
+func runRun(ctx context.Context, p Process, c command, args []string) error {
+	o := runOptions{keepSize: store.DefaultKeepSize}
+	fs := flags(p, c)
+	fs.Var(&o.rules, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
+	fs.StringVar(&o.listen, "listen", "", "also take webhooks over HTTP on this `ADDRESS`")
+	fs.StringVar(&o.logFormat, "log", "text", "log `FORMAT`: text or json")
+	fs.BoolVar(&o.verbose, "v", false, "log more: rules that did not match and why, steps")
+	fs.DurationVar(&o.grace, "grace", engine.DefaultGrace, "how long running commands may go on at the end")
+	fs.DurationVar(&o.keepAge, "keep-age", store.DefaultKeepAge, "how long finished events are kept")
+	fs.Var(&o.keepSize, "keep-size", "`SIZE` of the store beyond which the oldest finished events go")
+	var onCorrupt string
+	fs.StringVar(&onCorrupt, "on-corrupt", "stop", "a damaged store: stop, or put it aside and start fresh")
+	dataFlag(fs, &o.data)
+	if err := parse(fs, args, 0); err != nil {
+		return err
+	}
+	if err := needRules(fs, o.rules); err != nil {
+		return err
+	}
+	if onCorrupt != "stop" && onCorrupt != "fresh" {
+		return &usageError{fmt.Sprintf("-on-corrupt=%s: there is no such way", onCorrupt), "-on-corrupt=stop or -on-corrupt=fresh"}
+	}
+	o.onCorruptFresh = onCorrupt == "fresh"
+	log, err := newLogger(p.Stderr, o.logFormat, o.verbose)
+	if err != nil {
+		return err
+	}
+	return daemon(ctx, p, o, log)
+}
+
+func dataFlag(fs *flag.FlagSet, data *string) {
+	fs.StringVar(data, "data", defaultData(), "`FOLDER` for the store: one hookrun at a time")
+}
+
+func needRules(fs *flag.FlagSet, paths list) error {
+	if len(paths) > 0 {
+		return nil
+	}
+	return &usageError{fs.Name() + ": -rules is missing", "hookrun " + strings.Replace(fs.Name(), "run", "", 1) + "-rules rules.yaml"}
+}
+
+// defaultData is the folder that systemd gives the service, else the one of
+// the XDG base directories for state.
+func defaultData() string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "hookrun")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ".hookrun"
+	}
+	return filepath.Join(home, ".local", "state", "hookrun")
+}
+
+// running is a daemon put together but not yet started.
+type running struct {
+	log       *slog.Logger
+	options   runOptions
+	loader    *loader
+	first     *rules.Generation
+	store     *store.Store
+	engine    *engine.Engine
+	intake    *server.Server
+	socket    net.Listener // nil: no intake
+	relay     *relayLink
+	client    *http.Client
+	hurry     chan struct{} // closed by skipWaits
+	skipWaits func()
+}
+
+// daemon runs hookrun: rules, store, what is left of the last time, ports,
+// relay, in this order; and ends it in the reverse one.
+func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) error {
+	hurry := make(chan struct{})
+	r := &running{log: log, options: o, hurry: hurry, skipWaits: sync.OnceFunc(func() { close(hurry) }), client: &http.Client{Transport: newTransport()}}
+	defer r.client.CloseIdleConnections()
+	var err error
+	r.loader = newLoader(o.rules, o.data, r.client, log)
+	if r.first, err = r.loader.first(p); err != nil {
+		return err
+	}
+	r.store, err = store.Open(ctx, store.Options{
+		Dir: o.data, Log: log, KeepAge: o.keepAge, KeepSize: int64(o.keepSize), FreshOnCorrupt: o.onCorruptFresh,
+	})
+	if err != nil {
+		return err
+	}
+	err = r.withStore(ctx, p)
+	if errors.Is(err, store.ErrIO) {
+		log.Error("the disk failed under the store; nothing accepted is lost, the next start goes on", "err", err)
+		return exitError(exitStorage)
+	}
+	return err
+}
+
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 4
+	return t
+}
+
+// withStore runs the store for as long as anything may write to it.
+func (r *running) withStore(ctx context.Context, p Process) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	storing, closeStore := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := r.store.Serve(storing); err != nil {
+			fail(err)
+			r.skipWaits() // nothing can be saved any more
+		}
+	})
+	wg.Go(func() { r.relayHurry(storing, p.Hurry) })
+	err := r.withEngine(ctx, p)
+	closeStore()
+	wg.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrIO) {
+		return cause
+	}
+	return err
+}
+
+// relayHurry passes the second signal on.
+func (r *running) relayHurry(ctx context.Context, hurry <-chan struct{}) {
+	select {
+	case <-hurry:
+		r.log.Warn("not waiting any more")
+		r.skipWaits()
+	case <-ctx.Done():
+	}
+}
+
+// withEngine recovers, opens the port and runs the engine for as long as
+// anything may come in.
+func (r *running) withEngine(ctx context.Context, p Process) error {
+	var err error
+	r.engine, err = engine.Open(ctx, engine.Options{
+		Store: r.store, Rules: r.first.Rules, Log: r.log, Grace: r.options.grace,
+		Hurry: r.hurry, Reap: actions.KillLeftover,
+	})
+	if err != nil {
+		return err
+	}
+	r.relay = newRelayLink(r.engine, r.log)
+	r.relay.set(r.first.Relay)
+	if err := r.listen(ctx); err != nil {
+		return err
+	}
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { r.engine.Run(working) })
+	r.greet()
+	err = r.takeIn(ctx, p)
+	if ctx.Err() != nil {
+		r.log.Info("stopping: no more webhooks are taken, running commands may end", "grace", r.options.grace)
+	}
+	stopWork()
+	wg.Wait()
+	r.log.Info("stopped", "waiting", r.engine.Waiting())
+	return err
+}
+
+// listen opens the intake's port, where there is to be one.
+func (r *running) listen(ctx context.Context) error {
+	address := r.options.listen
+	if address == "" {
+		if r.first.Relay.Configured() {
+			return nil
+		}
+		address = defaultListen
+	}
+	var err error
+	if r.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
+		return withHint(err, "-listen ADDRESS takes another one; the address may be in use by another hookrun")
+	}
+	r.intake = server.New(server.Options{Inbox: inbox{r.engine}, Log: r.log, Health: r.health})
+	return nil
+}
+
+func (r *running) health() server.Health {
+	if err := r.store.Health(); err != nil {
+		return server.Health{Reason: err.Error()}
+	}
+	return server.Health{OK: true}
+}
+
+// greet says where webhooks come from, and how to try it.
+func (r *running) greet() {
+	r.log.Info("hookrun is running", "version", version(), "rules", len(r.first.Rules.Rules), "waiting", r.engine.Waiting())
+	if r.socket == nil {
+		return
+	}
+	address := r.socket.Addr().String()
+	r.log.Info("listening", "address", address)
+	if r.first.Relay.Configured() || r.options.listen != "" {
+		return
+	}
+	r.log.Info("no relay is configured; to try it: " + fmt.Sprintf(`curl -d '{"ref":"refs/heads/main"}' http://%s/hooks/%s`, address, firstBucket(r.first)))
+}
+
+func firstBucket(g *rules.Generation) string {
+	for _, r := range g.Rules.Rules {
+		if len(r.Buckets) > 0 {
+			return r.Buckets[0]
+		}
+	}
+	return "test"
+}
+
+// takeIn takes webhooks, and new rules, until ctx ends. It returns when
+// everything that was taken is on disk.
+func (r *running) takeIn(ctx context.Context, p Process) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.relay.run(ctx) })
+	wg.Go(func() { r.reload(ctx, p) })
+	var served error
+	if r.socket != nil {
+		wg.Go(func() {
+			if served = r.intake.Serve(ctx, r.socket); served != nil {
+				fail(served)
+			}
+		})
+	}
+	wg.Wait()
+	return served
+}

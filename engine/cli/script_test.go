@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hookrun/relay/relaytest"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// patience bounds every wait of a script. It is only ever used up by a failure.
+const patience = 60 * time.Second
+
+// TestScripts runs testdata/script: the built binary against a relay that
+// speaks the protocol, as a user would run it.
+//
+// Beside testscript's own commands there are:
+//
+//	relay [cut|stop|restart]     starts a relay ($RELAY_URL, $RELAY_KEY, $RELAY_SECRET), or breaks it
+//	subscribed [N]               waits for N subscribers of the relay, by default 1
+//	deliver BUCKET FILE [FORM]   sends the HTTP request in the file through the relay
+//	post URL FILE                sends it over HTTP; the answer goes to stdout
+//	sink [STATUS…]               starts a server ($SINK) that appends what it is sent to the file calls,
+//	                             and answers with the statuses in turn, the last one for ever
+//	expand FILE…                 puts the values of $RELAY_URL, $SINK, $WORK and $ADDRESS into files
+//	await FILE TEXT [N]          waits until the text stands in the file, N times
+//	address                      sets $ADDRESS to a free one
+func TestScripts(t *testing.T) {
+	events, err := filepath.Abs(filepath.Join(root, "testdata", "events"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join(root, "testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", filepath.Dir(builtBinary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+			env.Setenv("EVENTS", events)
+			env.Values[world{}] = &world{}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"relay":      cmdRelay,
+			"subscribed": cmdSubscribed,
+			"deliver":    cmdDeliver,
+			"post":       cmdPost,
+			"sink":       cmdSink,
+			"expand":     cmdExpand,
+			"await":      cmdAwait,
+			"address":    cmdAddress,
+		},
+	})
+}
+
+// world is what one script has started. Its type is also the key to it.
+type world struct{ relay *relaytest.Server }
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(world{}).(*world) }
+
+func cmdRelay(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	switch {
+	case len(args) == 0:
+		srv, err := relaytest.Start(relaytest.Options{Key: "buildbox", Secret: "relay-s3cret"})
+		ts.Check(err)
+		ts.Defer(srv.Close)
+		w.relay = srv
+		ts.Setenv("RELAY_URL", srv.URL)
+		ts.Setenv("RELAY_KEY", "buildbox")
+		ts.Setenv("RELAY_SECRET", "relay-s3cret")
+	case args[0] == "cut":
+		w.relay.CutConnections()
+	case args[0] == "stop":
+		w.relay.Stop()
+	case args[0] == "restart":
+		ts.Check(w.relay.Restart())
+	default:
+		ts.Fatalf("usage: relay [cut|stop|restart]")
+	}
+}
+
+func cmdSubscribed(ts *testscript.TestScript, _ bool, args []string) {
+	n := 1
+	if len(args) > 0 {
+		var err error
+		n, err = strconv.Atoi(args[0])
+		ts.Check(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ts.Check(worldOf(ts).relay.WaitSubscribed(ctx, n))
+}
+
+// request reads a raw HTTP request from a file.
+func request(ts *testscript.TestScript, file string) (*http.Request, []byte) {
+	raw := ts.ReadFile(file)
+	req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
+	ts.Check(err)
+	body, err := io.ReadAll(req.Body)
+	ts.Check(err)
+	return req, body
+}
+
+func cmdDeliver(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: deliver BUCKET FILE")
+	}
+	req, body := request(ts, args[1])
+	_, err := worldOf(ts).relay.Send(args[0], relaytest.Webhook{
+		Method: req.Method, Query: req.URL.RawQuery, Header: req.Header, Body: body,
+	})
+	if neg != (err != nil) {
+		ts.Fatalf("deliver: %v", err)
+	}
+}
+
+func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: post URL FILE")
+	}
+	from, body := request(ts, args[1])
+	req, err := http.NewRequest(from.Method, args[0], bytes.NewReader(body))
+	ts.Check(err)
+	req.Header = from.Header
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n%s", resp.Status, answer)
+	if neg != (resp.StatusCode/100 != 2) {
+		ts.Fatalf("post: %s: %s", resp.Status, answer)
+	}
+}
+
+func cmdSink(ts *testscript.TestScript, _ bool, args []string) {
+	var mu sync.Mutex // guards the file and args
+	file := ts.MkAbs("calls")
+	ts.Check(os.WriteFile(file, nil, 0o600))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		defer f.Close()
+		fmt.Fprintf(f, "%s %s key=%s auth=%s body=%s\n", r.Method, r.URL.Path, r.Header.Get("Idempotency-Key"), r.Header.Get("Authorization"), body)
+		if len(args) == 0 {
+			return
+		}
+		status, _ := strconv.Atoi(args[0])
+		if len(args) > 1 {
+			args = args[1:]
+		}
+		w.WriteHeader(status)
+	}))
+	ts.Defer(srv.Close)
+	ts.Setenv("SINK", srv.URL)
+}
+
+func cmdExpand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		text := ts.ReadFile(name)
+		for _, v := range []string{"RELAY_URL", "SINK", "WORK", "ADDRESS"} {
+			text = strings.ReplaceAll(text, "$"+v+";", ts.Getenv(v))
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// cmdAwait looks again and again: what it waits for happens in other processes.
+func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
+	want := 1
+	if len(args) == 3 {
+		var err error
+		want, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
+	file := ts.MkAbs(args[0])
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		text, _ := os.ReadFile(file)
+		if strings.Count(string(text), args[1]) >= want {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			logs, _ := filepath.Glob(filepath.Join(ts.Getenv("WORK"), "log*"))
+			for _, l := range logs {
+				data, _ := os.ReadFile(l)
+				ts.Logf("%s:\n%s", filepath.Base(l), data)
+			}
+			ts.Fatalf("%s: %q does not stand there %d times in:\n%s", args[0], args[1], want, text)
+		}
+	}
+}
+
+func cmdAddress(ts *testscript.TestScript, _ bool, _ []string) {
+	srv := httptest.NewServer(nil)
+	ts.Setenv("ADDRESS", srv.Listener.Addr().String())
+	srv.Close()
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"hookrun/relay/server"
+)
+
+const sendManual = `hookrun send -bucket BUCKET [-body TEXT|@FILE] [flags]
+
+Posts a test webhook to a running hookrun and prints what it started: the
+event's id, then a line for each run.
+
+A body that is JSON is sent as application/json, another as a form, unless a
+-header names the Content-Type. -body @- reads standard input.
+
+Examples:
+  hookrun send -bucket deploys -body '{"ref":"refs/heads/main"}'
+  hookrun send -bucket deploys -header 'X-GitHub-Event: push' -body @push.json
+  hookrun send -bucket alerts -method GET -query 'level=high'
+
+Exit codes: 0 it was accepted, 1 it was not, 2 wrong usage.`
+
+// Bounds of send.
+const (
+	sendTimeout   = 60 * time.Second
+	maxSendAnswer = 1 << 20
+)
+
+// webhook is what send sends.
+type webhook struct {
+	bucket, to, method, query, body string
+	headers                         list
+}
+
+func sendCommand() command {
+	return command{name: "send", summary: "post a test webhook to a running hookrun", manual: sendManual, run: runSend}
+}
+
+func runSend(ctx context.Context, p Process, c command, args []string) error {
+	var w webhook
+	fs := flags(p, c)
+	fs.StringVar(&w.bucket, "bucket", "", "the `bucket` to send to")
+	fs.StringVar(&w.to, "to", "http://"+defaultListen, "the `URL` of the running hookrun")
+	fs.StringVar(&w.method, "method", http.MethodPost, "the HTTP `method`")
+	fs.Var(&w.headers, "header", "a header, as `'Key: value'`; may be repeated")
+	fs.StringVar(&w.query, "query", "", "the `query`, without ?")
+	fs.StringVar(&w.body, "body", "", "the body as `TEXT`, or @FILE")
+	if err := parse(fs, args, 0); err != nil {
+		return err
+	}
+	if w.bucket == "" {
+		return &usageError{"send: -bucket is missing", "hookrun send -bucket deploys -body '{}'"}
+	}
+	req, err := w.request(ctx, p.Stdin)
+	if err != nil {
+		return err
+	}
+	return post(req, p)
+}
+
+// request makes the HTTP request.
+func (w *webhook) request(ctx context.Context, stdin io.Reader) (*http.Request, error) {
+	body, err := w.content(stdin)
+	if err != nil {
+		return nil, err
+	}
+	target := strings.TrimSuffix(w.to, "/") + "/hooks/" + url.PathEscape(w.bucket)
+	if w.query != "" {
+		target += "?" + w.query
+	}
+	req, err := http.NewRequestWithContext(ctx, strings.ToUpper(w.method), target, bytes.NewReader(body))
+	if err != nil {
+		return nil, &usageError{"send: " + err.Error(), "-to takes a URL such as http://" + defaultListen}
+	}
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", contentType(body))
+	}
+	for _, h := range w.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return nil, &usageError{fmt.Sprintf("send: -header %q has no colon", h), "-header 'X-GitHub-Event: push'"}
+		}
+		req.Header.Set(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return req, nil
+}
+
+func (w *webhook) content(stdin io.Reader) ([]byte, error) {
+	name, isFile := strings.CutPrefix(w.body, "@")
+	switch {
+	case !isFile:
+		return []byte(w.body), nil
+	case name == "-":
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(name)
+}
+
+func contentType(body []byte) string {
+	if json.Valid(body) {
+		return "application/json"
+	}
+	return "application/x-www-form-urlencoded"
+}
+
+// post sends the request and prints what came of it.
+func post(req *http.Request, p Process) error {
+	client := &http.Client{Timeout: sendTimeout}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return withHint(fmt.Errorf("send: %w", err), "is hookrun running there? -to names its address")
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxSendAnswer))
+	if err != nil {
+		return fmt.Errorf("send: read the answer: %w", err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("send: %s: %s", resp.Status, strings.TrimSpace(string(answer)))
+	}
+	var receipt server.Receipt
+	if err := json.Unmarshal(answer, &receipt); err != nil || receipt.Event == "" {
+		return fmt.Errorf("send: %s answered %s, but not as hookrun does", req.URL.Host, resp.Status)
+	}
+	fmt.Fprintf(p.Stdout, "event %s\n", receipt.Event)
+	for _, r := range receipt.Runs {
+		fmt.Fprintf(p.Stdout, "run   %s  %s\n", r.ID, r.Rule)
+	}
+	if len(receipt.Runs) == 0 {
+		fmt.Fprintln(p.Stdout, "no rule matched")
+	}
+	return nil
+}

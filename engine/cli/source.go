@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hookrun/engine"
+	"hookrun/relay"
+	"hookrun/relay/server"
+)
+
+// inbox hands the intake's webhooks to the engine.
+type inbox struct{ engine *engine.Engine }
+
+var _ server.Inbox = inbox{}
+
+// Known implements server.Inbox.
+func (i inbox) Known(bucket string) bool { return i.engine.Rules().Known(bucket) }
+
+// Deliver implements server.Inbox.
+func (i inbox) Deliver(ctx context.Context, w server.Webhook) (server.Receipt, error) {
+	receipt, err := i.engine.Submit(ctx, &engine.Event{
+		Received: w.Received,
+		Source:   engine.SourceIntake,
+		Remote:   w.Remote,
+		Bucket:   w.Bucket,
+		Method:   w.Method,
+		Path:     w.Path,
+		Query:    w.Query,
+		Header:   w.Header,
+		Body:     w.Body,
+	})
+	switch {
+	case errors.Is(err, engine.ErrBusy):
+		return server.Receipt{}, fmt.Errorf("%w: %w", server.ErrBusy, err)
+	case errors.Is(err, engine.ErrUnavailable):
+		return server.Receipt{}, fmt.Errorf("%w: %w", server.ErrUnavailable, err)
+	case err != nil:
+		return server.Receipt{}, err
+	}
+	answer := server.Receipt{Event: receipt.Event, Duplicate: receipt.Duplicate, Runs: []server.Started{}}
+	for _, r := range receipt.Runs {
+		answer.Runs = append(answer.Runs, server.Started{ID: r.ID, Rule: r.Rule})
+	}
+	return answer, nil
+}
+
+// fromRelay hands a relay's message to the engine.
+func fromRelay(e *engine.Engine) func(context.Context, relay.Message) error {
+	return func(ctx context.Context, m relay.Message) error {
+		bucket := m.BucketName
+		if bucket == "" {
+			bucket = m.BucketID
+		}
+		_, err := e.Submit(ctx, &engine.Event{
+			Source:   engine.SourceRelay,
+			Delivery: m.ID,
+			Bucket:   bucket,
+			BucketID: m.BucketID,
+			Input:    m.InputName,
+			Method:   m.Method,
+			Path:     m.Path,
+			Query:    m.Query,
+			Header:   m.Header,
+			Body:     m.Body,
+			Meta: map[string]string{
+				"input_id":           m.InputID,
+				"output_name":        m.OutputName,
+				"output_destination": m.OutputDestination,
+			},
+		})
+		return err
+	}
+}
