@@ -166,7 +166,7 @@ func (d *daemonFiles) checkStore(t *testing.T, acked []string) {
 	}
 	running, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { st.Run(running) })
+	wg.Go(func() { st.Serve(running) })
 	defer wg.Wait()
 	defer stop()
 	for _, id := range acked {

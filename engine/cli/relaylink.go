@@ -29,10 +29,11 @@ func newRelayLink(e *engine.Engine, log *slog.Logger) *relayLink {
 func (l *relayLink) set(want rules.Relay) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if reflect.DeepEqual(l.wanted, want) {
+	same := reflect.DeepEqual(l.wanted, want) || !l.wanted.Configured() && !want.Configured()
+	l.wanted = want
+	if same {
 		return
 	}
-	l.wanted = want
 	select {
 	case l.wake <- struct{}{}:
 	default:

@@ -1,0 +1,172 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"hookrun/engine"
+)
+
+// maxArg is the most bytes of one argument or one NAME=value: MAX_ARG_STRLEN of
+// Linux (32 pages of 4 KiB) without the NUL at its end. It holds everywhere, so
+// that a rule means the same everywhere.
+const maxArg = 128<<10 - 1
+
+// useStdin is the hint for values that are too long.
+const useStdin = "pass it through stdin: or read the file named in HOOKRUN_BODY_FILE"
+
+// bodyFile is the variable that names the file with the event's body.
+const bodyFile = "HOOKRUN_BODY_FILE"
+
+// command is what a rule and an event come to: all but the body's file, which
+// is made when the command runs.
+type command struct {
+	argv    []string // the program as the rule names it, then its arguments
+	outside bool     // an argument holds something from outside
+	dir     string   // "": hookrun's own
+	env     []string // NAME=value; of two the later one counts
+	stdin   *string  // nil: empty
+}
+
+// check refuses what no system runs.
+func (c command) check() error {
+	for i, arg := range c.argv {
+		what := fmt.Sprintf("argument %d", i)
+		if i == 0 {
+			what = "the program"
+		}
+		if err := checkValue(what, arg, len(arg)); err != nil {
+			return err
+		}
+	}
+	for _, v := range c.env {
+		name, value, _ := strings.Cut(v, "=")
+		if err := checkValue("env "+name, value, len(v)); err != nil {
+			return err
+		}
+	}
+	if strings.ContainsRune(c.dir, 0) {
+		return engine.Permanent(errors.New("dir holds a NUL byte"))
+	}
+	return nil
+}
+
+func checkValue(what, value string, size int) error {
+	if strings.ContainsRune(value, 0) {
+		return engine.Permanent(fmt.Errorf("%s holds a NUL byte; %s", what, useStdin))
+	}
+	if size > maxArg {
+		return engine.Permanent(fmt.Errorf("%s has %d bytes, more than the %d that the system takes; %s", what, size, maxArg, useStdin))
+	}
+	return nil
+}
+
+// run runs the command to its end. Its exit status decides, or the end of ctx
+// where that comes first.
+func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error) {
+	began := time.Now()
+	out := engine.Output{ExitCode: -1}
+	if ctx.Err() != nil {
+		return out, cutOff(ctx, began)
+	}
+	body, err := writeBody(in.Event.Body)
+	if err != nil {
+		return out, err
+	}
+	defer os.Remove(body)
+
+	p, err := c.start(in, body)
+	if err != nil {
+		return out, err
+	}
+	in.Started(p.group.process())
+	cut := p.wait(ctx, in)
+	state, err := p.result()
+	if state != nil {
+		out.ExitCode = state.ExitCode()
+		out.Signal = signalName(state)
+	}
+	switch {
+	case cut:
+		return out, cutOff(ctx, began)
+	case err != nil:
+		return out, fmt.Errorf("wait for %q: %w", c.argv[0], err)
+	case out.Signal != "":
+		return out, fmt.Errorf("ended by %s", out.Signal)
+	case out.ExitCode != 0:
+		return out, fmt.Errorf("exit status %d", out.ExitCode)
+	}
+	return out, nil
+}
+
+// writeBody puts the exact body of an event into a file that only this user
+// reads, and returns its path. The caller removes it.
+func writeBody(body []byte) (string, error) {
+	f, err := os.CreateTemp("", "hookrun-body-*") // 0600
+	if err != nil {
+		return "", fmt.Errorf("make the file for %s: %w", bodyFile, err)
+	}
+	_, err = f.Write(body)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", fmt.Errorf("write the file for %s: %w", bodyFile, err)
+	}
+	return f.Name(), nil
+}
+
+func (c command) start(in engine.Input, body string) (*process, error) {
+	program, err := lookPath(c.argv[0], c.env)
+	if err != nil {
+		return nil, engine.Permanent(err)
+	}
+	// cmd.exe parses its command line anew, so that there is no quoting that
+	// keeps an argument of a batch file one argument.
+	if ext := strings.ToLower(filepath.Ext(program)); runtime.GOOS == "windows" && c.outside && (ext == ".bat" || ext == ".cmd") {
+		return nil, engine.Permanent(fmt.Errorf("%s is a batch file, which must not get arguments from outside; pass them through env: or stdin: instead", c.argv[0]))
+	}
+	cmd := &exec.Cmd{
+		Path: program,
+		Args: c.argv,
+		Dir:  c.dir,
+		Env:  append(c.env[:len(c.env):len(c.env)], bodyFile+"="+body),
+	}
+	p, err := startProcess(cmd, c.stdin, in.Stdout, in.Stderr)
+	if err != nil {
+		return nil, c.startError(program, err)
+	}
+	return p, nil
+}
+
+// startError adds what people need to mend it, and says which errors another
+// try can't mend.
+func (c command) startError(program string, err error) error {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		err = pe.Err // "fork/exec /the/program" says nothing more
+	}
+	if c.dir != "" { // the system reports it as if the program were missing
+		if _, err := os.Stat(c.dir); err != nil {
+			return engine.Permanent(fmt.Errorf("dir: %w", err))
+		}
+	}
+	_, statErr := os.Stat(program)
+	switch {
+	case tooMuch(err):
+		err = fmt.Errorf("arguments and environment together are more than the system takes; %s", useStdin)
+	case errors.Is(err, os.ErrNotExist) && statErr == nil && filepath.IsAbs(program):
+		err = fmt.Errorf("%w: the interpreter that its first line names is missing", err)
+	case errors.Is(err, syscall.ENOEXEC):
+		err = fmt.Errorf("%w: neither a program for this system nor a script with a #! line", err)
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, syscall.ENOTDIR):
+	default: // too many processes, no memory, being written just now
+		return fmt.Errorf("start %q: %w", c.argv[0], err)
+	}
+	return engine.Permanent(fmt.Errorf("start %q: %w", c.argv[0], err))
+}

@@ -1,0 +1,12 @@
+// Package actions holds what a rule can do: run a command, run a shell script,
+// write a file, make an HTTP call. Each kind is a struct that a loader fills
+// and that implements engine.Action.
+//
+// Each kind first renders, which is pure: the event becomes a concrete command,
+// path or request. Only then does it act. What a sender wrote gets to a command
+// as one argument, one value or one stream, and never becomes code, an option,
+// a path outside the roots or another host.
+//
+// Commands are no sandbox: a command that makes a session of its own (setsid)
+// leaves its process group, and nothing here finds it again.
+package actions

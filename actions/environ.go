@@ -1,0 +1,102 @@
+package actions
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"hookrun/engine"
+)
+
+// environment returns all that a command gets to see: a few variables of
+// hookrun's own, never its whole environment, which holds the relay's key; then
+// what the rule adds; then what names the run.
+func environment(in engine.Input, vars []Var) ([]string, error) {
+	env := cleanEnvironment()
+	for _, v := range vars {
+		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
+			return nil, engine.Permanent(fmt.Errorf("env: %q is not the name of a variable", v.Name))
+		}
+		s, err := render("env "+v.Name, v.Value, in)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, v.Name+"="+s)
+	}
+	return append(env,
+		"HOOKRUN_EVENT_ID="+in.Event.ID,
+		"HOOKRUN_BUCKET="+in.Event.Bucket,
+		"HOOKRUN_RUN_ID="+in.Run,
+		"HOOKRUN_RULE="+in.Rule,
+		"HOOKRUN_STEP="+in.Step,
+		"HOOKRUN_ATTEMPT="+strconv.Itoa(in.Attempt),
+	), nil
+}
+
+func cleanEnvironment() []string {
+	var env []string
+	for _, name := range inherited {
+		value, ok := os.LookupEnv(name)
+		if !ok || value == "" {
+			value = fallback(name)
+		}
+		if value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// fallback is the value of an inherited variable that hookrun itself was
+// started without, as under some supervisors; "" leaves it out.
+func fallback(name string) string {
+	switch name {
+	case "PATH":
+		return defaultPath
+	case "LANG":
+		return "C.UTF-8"
+	case "TMPDIR":
+		return os.TempDir()
+	case "HOME":
+		if u, err := user.Current(); err == nil && u.HomeDir != "" {
+			return u.HomeDir
+		}
+		return "/"
+	case "USER":
+		if u, err := user.Current(); err == nil {
+			return u.Username
+		}
+	}
+	return ""
+}
+
+// lookPath finds a program by its name in the PATH of env. A path is taken as
+// it is; a relative one counts from the command's folder.
+func lookPath(program string, env []string) (string, error) {
+	if program == "" {
+		return "", errors.New("the program's name is empty")
+	}
+	if filepath.Base(program) != program {
+		return program, nil
+	}
+	path := ""
+	for _, v := range env { // the last one counts
+		if p, ok := strings.CutPrefix(v, "PATH="); ok {
+			path = p
+		}
+	}
+	for _, dir := range filepath.SplitList(path) {
+		if !filepath.IsAbs(dir) {
+			continue // what stands in the current folder is not for running by its name
+		}
+		if found, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return found, nil
+		}
+	}
+	return "", fmt.Errorf("program %q is not in PATH", program)
+}

@@ -1,0 +1,20 @@
+//go:build unix
+
+package actions
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+const openNonblock = syscall.O_NONBLOCK
+
+// syncDir puts the names in a folder on disk.
+func syncDir(root *os.Root, dir string) error {
+	d, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,331 @@
+package actions
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hookrun/engine"
+)
+
+// Bounds of a call.
+const (
+	callTimeout   = 30 * time.Second // of one call whose HTTP.Timeout is 0
+	maxRedirects  = 5                // followed by one call
+	maxRetryAfter = time.Hour        // that the other side can make us wait
+	maxHeader     = 32 << 10         // bytes kept of an answer's header
+)
+
+// HTTP makes one HTTP call. It follows redirects, but never from https to http,
+// and tells another host nothing of what the rule puts into the header.
+type HTTP struct {
+	URL     *engine.Template // http or https; scheme and host are literal
+	Method  string           // "" is POST where there is a body, else GET
+	Header  []Var
+	Body    *engine.Template // nil: none
+	JSON    any              // nil: none. A tree of map[string]any, []any, *engine.Template, string, int, float64, bool and nil
+	Expect  []StatusRange    // empty: 200–299
+	Timeout time.Duration    // of one call; 0: 30 s. The step's own time may be shorter
+	Client  *http.Client     // required; its CheckRedirect is not used
+}
+
+// StatusRange is a range of HTTP status codes, both ends in it.
+type StatusRange struct{ From, To int }
+
+var _ engine.Action = HTTP{}
+
+// Kind implements engine.Action.
+func (h HTTP) Kind() string { return "http" }
+
+// Do implements engine.Action. Of the answer's body the first engine.MaxOutput
+// bytes are kept.
+func (h HTTP) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
+	c, err := h.render(in)
+	if err != nil {
+		return engine.Output{}, err
+	}
+	timeout := h.Timeout
+	if timeout == 0 {
+		timeout = callTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, engine.ErrTimeout)
+	defer cancel()
+	return h.send(ctx, c)
+}
+
+// call is what a rule and an event come to.
+type call struct {
+	method string
+	url    *url.URL
+	ours   http.Header // what we say of ourselves and of the body
+	rules  http.Header // what the rule says: for this host alone
+	body   string      // "": none
+}
+
+// String names the call for people. Path and query may hold secrets.
+func (c call) String() string { return fmt.Sprintf("%s %s://%s", c.method, c.url.Scheme, c.url.Host) }
+
+func (h HTTP) render(in engine.Input) (call, error) {
+	c := call{method: h.Method, ours: http.Header{}, rules: http.Header{}}
+	var err error
+	if c.url, err = h.renderURL(in); err != nil {
+		return c, err
+	}
+	switch {
+	case h.Body != nil:
+		if c.body, err = render("body", h.Body, in); err != nil {
+			return c, err
+		}
+	case h.JSON != nil:
+		if c.body, err = renderJSON(h.JSON, in); err != nil {
+			return c, err
+		}
+		c.ours.Set("Content-Type", "application/json")
+	}
+	if c.method == "" {
+		c.method = http.MethodGet
+		if h.Body != nil || h.JSON != nil {
+			c.method = http.MethodPost
+		}
+	}
+	c.ours.Set("User-Agent", "hookrun")
+	c.ours.Set("Idempotency-Key", in.Run+"-"+in.Step) // the same for every attempt
+	for _, v := range h.Header {
+		if err := c.setHeader(v, in); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// renderURL lets nothing but the rule itself choose the host.
+func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
+	text, err := render("http", h.URL, in)
+	if err != nil {
+		return nil, err
+	}
+	fixed := h.URL.LeadingLiteral()
+	if _, whole := h.URL.Literal(); !whole {
+		scheme, rest, _ := strings.Cut(fixed, "://")
+		end := strings.IndexAny(rest, "/?#")
+		if end < 0 {
+			return nil, engine.Permanent(errors.New(`http: scheme and host must stand in the rule itself, as in "https://host/{{ … }}"`))
+		}
+		fixed = scheme + "://" + rest[:end]
+	}
+	want, err := url.Parse(fixed)
+	if err != nil || want.Host == "" || want.Scheme != "http" && want.Scheme != "https" {
+		return nil, engine.Permanent(errors.New("http: not an http or https URL"))
+	}
+	u, err := url.Parse(text) // its error would show the URL
+	if err != nil || u.Scheme != want.Scheme || u.Host != want.Host {
+		return nil, engine.Permanent(fmt.Errorf("http: what the event makes of it is not a URL at %s://%s", want.Scheme, want.Host))
+	}
+	return u, nil
+}
+
+// tokenChars are those of a header's name (RFC 9110, 5.6.2).
+const tokenChars = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+func (c call) setHeader(v Var, in engine.Input) error {
+	if v.Name == "" || strings.Trim(v.Name, tokenChars) != "" {
+		return engine.Permanent(fmt.Errorf("headers: %q is not the name of one", v.Name))
+	}
+	s, err := render("header "+v.Name, v.Value, in)
+	if err != nil {
+		return err
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return engine.Permanent(fmt.Errorf("header %s holds a control character", v.Name))
+	}
+	c.ours.Del(v.Name)
+	c.rules.Add(v.Name, s)
+	return nil
+}
+
+// renderJSON renders the texts of a tree and returns it as compact JSON.
+func renderJSON(tree any, in engine.Input) (string, error) {
+	v, err := renderTree("json", tree, in)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // it is not put into a page
+	if err := enc.Encode(v); err != nil {
+		return "", engine.Permanent(fmt.Errorf("json: %w", err))
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+func renderTree(field string, tree any, in engine.Input) (any, error) {
+	var err error
+	switch node := tree.(type) {
+	case *engine.Template:
+		return render(field, node, in)
+	case map[string]any:
+		m := make(map[string]any, len(node))
+		for _, k := range slices.Sorted(maps.Keys(node)) {
+			if m[k], err = renderTree(field+"."+k, node[k], in); err != nil {
+				return nil, err
+			}
+		}
+		return m, nil
+	case []any:
+		l := make([]any, len(node))
+		for i := range node {
+			if l[i], err = renderTree(fmt.Sprintf("%s[%d]", field, i), node[i], in); err != nil {
+				return nil, err
+			}
+		}
+		return l, nil
+	}
+	return tree, nil
+}
+
+// send makes the call.
+func (h HTTP) send(ctx context.Context, c call) (engine.Output, error) {
+	began := time.Now()
+	req, err := c.request(ctx)
+	if err != nil {
+		return engine.Output{}, engine.Permanent(fmt.Errorf("%s: %w", c, err))
+	}
+	client := *h.Client
+	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
+		return h.redirect(c, next, via)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return engine.Output{}, c.sendError(ctx, began, err)
+	}
+	defer resp.Body.Close()
+	// One byte more, to see the end of a body that just fits: only then the
+	// connection is of further use.
+	body, err := io.ReadAll(io.LimitReader(resp.Body, engine.MaxOutput+1))
+	out := engine.Output{
+		Status: resp.StatusCode,
+		Header: keptHeader(resp.Header),
+		Body:   string(body[:min(len(body), engine.MaxOutput)]),
+	}
+	if !h.expected(resp.StatusCode) {
+		return out, c.statusError(resp)
+	}
+	if err != nil {
+		return out, c.sendError(ctx, began, err)
+	}
+	return out, nil
+}
+
+func (c call) request(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, c.method, c.url.String(), strings.NewReader(c.body))
+	if err != nil {
+		return nil, errors.New("not a request that can be made")
+	}
+	maps.Copy(req.Header, c.ours)
+	maps.Copy(req.Header, c.rules)
+	if host := c.rules.Get("Host"); host != "" {
+		req.Host = host
+	}
+	return req, nil
+}
+
+// redirect decides whether to follow one. What the rule puts into the header is
+// for the host that the rule names, and stays away from the first other host
+// on; so does Referer, which would tell the query.
+func (h HTTP) redirect(c call, next *http.Request, via []*http.Request) error {
+	last := via[len(via)-1]
+	switch {
+	case h.expected(next.Response.StatusCode):
+		return http.ErrUseLastResponse
+	case next.URL.Scheme != "http" && next.URL.Scheme != "https":
+		return engine.Permanent(errors.New("redirected to what is neither http nor https"))
+	case last.URL.Scheme == "https" && next.URL.Scheme == "http":
+		return engine.Permanent(errors.New("redirected from https to http"))
+	case len(via) > maxRedirects:
+		return engine.Permanent(fmt.Errorf("redirected more than %d times", maxRedirects))
+	}
+	next.Header.Del("Referer")
+	left := next.URL.Host != c.url.Host ||
+		slices.ContainsFunc(via, func(r *http.Request) bool { return r.URL.Host != c.url.Host })
+	if left {
+		for name := range c.rules {
+			next.Header.Del(name)
+		}
+	}
+	return nil
+}
+
+func (h HTTP) expected(status int) bool {
+	if len(h.Expect) == 0 {
+		return status >= 200 && status <= 299
+	}
+	return slices.ContainsFunc(h.Expect, func(r StatusRange) bool { return r.From <= status && status <= r.To })
+}
+
+// statusError says what was answered, and whether and when another try may
+// help.
+func (c call) statusError(resp *http.Response) error {
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	err := fmt.Errorf("%s answered %s", c, status) // not resp.Status, which is the other side's text
+	switch code := resp.StatusCode; {
+	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+		if wait := retryAfter(resp.Header.Get("Retry-After")); wait > 0 {
+			return engine.RetryAfter(err, wait)
+		}
+		return err
+	}
+	return engine.Permanent(err)
+}
+
+// retryAfter reads a Retry-After header: seconds or a date (RFC 9110, 10.2.3).
+// What it can't read, and what is past, is 0.
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(time.Until(at), 0), maxRetryAfter)
+	}
+	return 0
+}
+
+// sendError takes the URL out of an error of the client: it may hold secrets.
+func (c call) sendError(ctx context.Context, began time.Time, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", c, cutOff(ctx, began))
+	}
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err
+	}
+	if strings.HasPrefix(err.Error(), "failed to parse Location header") {
+		err = engine.Permanent(errors.New("redirected to what is not a URL")) // it may quote ours
+	}
+	return fmt.Errorf("%s: %w", c, err)
+}
+
+// keptHeader keeps the names of an answer's header that come first in the
+// alphabet, up to maxHeader bytes.
+func keptHeader(all http.Header) http.Header {
+	kept, size := http.Header{}, 0
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		size += len(name)
+		for _, v := range all[name] {
+			size += len(v)
+		}
+		if size > maxHeader {
+			break
+		}
+		kept[name] = all[name]
+	}
+	return kept
+}

@@ -1,0 +1,78 @@
+//go:build unix
+
+package actions
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"hookrun/engine"
+)
+
+const (
+	shellProgram = "/bin/sh"
+	defaultPath  = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+// inherited names the variables that a command gets from hookrun's environment.
+var inherited = []string{"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER"}
+
+// group is a process group. Its number is the one of the process that leads it,
+// and the system gives that to nobody else while the group has a member, even
+// when the leader is gone.
+type group struct {
+	pid   int
+	start string // of the leader, "" if not known
+}
+
+func startGroup(cmd *exec.Cmd) (*group, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return &group{cmd.Process.Pid, processStart(cmd.Process.Pid)}, nil
+}
+
+func leftGroup(p engine.Process) *group { return &group{p.PID, p.Start} }
+
+func (g *group) process() engine.Process { return engine.Process{PID: g.pid, Start: g.start} }
+
+// terminate asks the group to end. What is stopped has to go on to hear it.
+func (g *group) terminate() {
+	g.signal(unix.SIGTERM)
+	g.signal(unix.SIGCONT)
+}
+
+func (g *group) kill() { g.signal(unix.SIGKILL) }
+
+// gone reports whether nobody in the group runs any more. A zombie does not:
+// the init of a container may leave them for ever.
+func (g *group) gone() bool {
+	return errors.Is(g.signal(0), unix.ESRCH) || onlyZombies(g.pid)
+}
+
+func (g *group) release() {}
+
+// signal sends to every member, or to nobody where another process has the
+// number by now.
+func (g *group) signal(sig syscall.Signal) error {
+	if now := processStart(g.pid); now != "" && now != g.start {
+		return unix.ESRCH
+	}
+	return unix.Kill(-g.pid, sig)
+}
+
+func signalName(s *os.ProcessState) string {
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return unix.SignalName(ws.Signal())
+	}
+	return ""
+}
+
+// tooMuch reports whether the system refused the size of arguments and
+// environment.
+func tooMuch(err error) bool { return errors.Is(err, unix.E2BIG) }

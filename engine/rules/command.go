@@ -1,0 +1,295 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"hookrun/actions"
+	"hookrun/engine"
+)
+
+func (a action) exec() *actions.Exec {
+	x := &actions.Exec{
+		Dir:   a.dir(),
+		Env:   a.env(),
+		Stdin: a.template("stdin", field{}),
+	}
+	n := a.values["exec"]
+	if n.Kind == yaml.ScalarNode {
+		a.d.fail(n, fmt.Sprintf("write exec: [%s], or shell: for a script", strings.Join(strings.Fields(shortened(n.Value)), ", ")), "exec takes a list: the command, then its arguments")
+		return x
+	}
+	items := a.list("exec", false)
+	for _, item := range items {
+		x.Args = append(x.Args, a.arg(item))
+	}
+	if len(x.Args) == 0 || slices.ContainsFunc(x.Args, func(g actions.Arg) bool { return g.Text == nil }) {
+		return x
+	}
+	a.noCode(items, x.Args)
+	if program, ok := x.Args[0].Text.Literal(); !ok {
+		a.d.fail(items[0], "what comes from outside is never code: name the command here", "the command must be fixed")
+	} else if program == "" {
+		a.d.fail(items[0], "", "the command is empty")
+	} else if !slices.ContainsFunc(x.Env, func(v actions.Var) bool { return v.Name == "PATH" }) {
+		a.look(items[0], program, x.Dir)
+	}
+	return x
+}
+
+func shortened(s string) string {
+	if len(s) > 60 {
+		return "command, argument"
+	}
+	return s
+}
+
+// arg reads one element of a command line: a text, or {value: …, dash: allow}.
+func (a action) arg(n *yaml.Node) actions.Arg {
+	f := field{
+		what:    "an argument",
+		refused: "a secret cannot be an argument: every user of the machine can read those",
+		hint:    "pass it through env: or stdin:",
+	}
+	if n.Kind != yaml.MappingNode || braceHint(n) != "" {
+		return actions.Arg{Text: a.d.template(n, a.c, f)}
+	}
+	o := a.d.object(n, "an argument", "value", "dash")
+	v := o.values["value"]
+	if v == nil {
+		a.d.fail(n, `a text, or {value: "{{ … }}", dash: allow}`, "an argument without value")
+		return actions.Arg{}
+	}
+	dash := o.values["dash"]
+	if dash != nil && dash.Value != "allow" {
+		a.d.fail(dash, "", "dash can only be allow, not %s", show(dash))
+	}
+	return actions.Arg{Text: a.d.template(v, a.c, f), Dash: dash != nil}
+}
+
+// noCode refuses values from outside where a program takes an argument for
+// code.
+func (a action) noCode(items []*yaml.Node, args []actions.Arg) {
+	flags, before := "", "" // of the program that stands last; the element before
+	for i, arg := range args {
+		text, start := literal(arg.Text), arg.Text.LeadingLiteral()
+		code := flags == everything || takesCode(before, flags)
+		option := strings.HasPrefix(start, "-") || strings.HasPrefix(start, "+")
+		if arg.Text.HasExpr() && (code || takesCode(start, flags)) {
+			a.d.fail(items[i], `pass it through env: and write "$NAME" in the code, or through stdin:`,
+				"a value from outside would be run as code here")
+			return
+		}
+		value := flags != "" && len(before) == 2 && before[0] == '-' // as in bash -o pipefail -c
+		if flags != everything && !option && (code || !value) {
+			flags = codeFlags(text, i == 0 || slices.Contains([]string{"sudo", "doas", "env", "nohup"}, before))
+		}
+		if !(code && option) { // bash -c -e takes the element after -e
+			before = text
+		}
+	}
+}
+
+func literal(t *engine.Template) string {
+	text, _ := t.Literal()
+	return text
+}
+
+// everything stands for flags where all that follows a program is code.
+const everything = "*"
+
+// codeFlags returns the letters of the flags that a program takes code with, ""
+// where there are none. command says that it stands where a command must.
+func codeFlags(program string, command bool) string {
+	name := strings.TrimSuffix(path.Base(filepath.ToSlash(program)), ".exe")
+	switch name {
+	case "sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "su":
+		return "c"
+	case "perl":
+		return "eE"
+	case "ruby":
+		return "e"
+	case "node":
+		return "ep"
+	case "php":
+		return "r"
+	case "cmd", "powershell", "pwsh", "ssh":
+		if command { // else a folder cmd, a service ssh
+			return everything
+		}
+	}
+	if strings.HasPrefix(name, "python") {
+		return "c"
+	}
+	return ""
+}
+
+// takesCode reports whether arg is a flag with one of the letters, alone or in a
+// group such as -ec.
+func takesCode(arg, letters string) bool {
+	if letters == "" || !strings.HasPrefix(arg, "-") {
+		return false
+	}
+	if strings.HasPrefix(arg, "--") {
+		return strings.Contains(letters, "e") && strings.HasPrefix(arg, "--eval")
+	}
+	return strings.ContainsAny(arg, letters)
+}
+
+func (a action) shell() *actions.Shell {
+	x := &actions.Shell{
+		Dir:   a.dir(),
+		Env:   a.env(),
+		Stdin: a.template("stdin", field{}),
+	}
+	n := a.values["shell"]
+	if n.Kind == yaml.SequenceNode {
+		a.d.fail(n, "write the script as one text, or exec: for a list", "shell must be a text, not a list")
+		return x
+	}
+	if !a.d.scalar(n, "shell") {
+		return x
+	}
+	x.Script = n.Value
+	if strings.TrimSpace(x.Script) == "" {
+		a.d.fail(n, "", "the script is empty")
+	}
+	if strings.ContainsRune(x.Script, 0) {
+		a.d.fail(n, "", "shell has a NUL character in it")
+	}
+	if at := strings.Index(x.Script, "{{"); at >= 0 {
+		a.inScript(n, at, scriptHint(x.Script[at+2:]), "{{ }} cannot stand in a script: what comes from outside is never code")
+	}
+	if at := shellSecret.FindStringIndex(x.Script); at != nil {
+		a.inScript(n, at[0], `pass it through env: and write "$NAME" here`, "a secret cannot stand in a script")
+	}
+	a.look(n, "/bin/sh", nil)
+	return x
+}
+
+func (a action) inScript(n *yaml.Node, at int, hint, msg string) {
+	line, col := a.d.src.inScalar(n, at)
+	a.d.note(line, col, hint, msg, false)
+}
+
+// scriptHint says how the text behind {{ gets into a script.
+func scriptHint(rest string) string {
+	inner, _, _ := strings.Cut(rest, "}}")
+	inner = strings.TrimSpace(inner)
+	if strings.HasPrefix(inner, ".") || strings.HasPrefix(inner, "json ") || strings.HasPrefix(inner, "range ") {
+		return `if the braces are for another program, pass them through env: too: env: {FORMAT: '{{ "{{` + inner + `}}" }}'}`
+	}
+	if len(inner) > 60 || strings.ContainsAny(inner, "\n\"'") {
+		inner = "…"
+	}
+	return fmt.Sprintf(`pass it through env: and write "$VALUE" here: env: {VALUE: "{{ %s }}"}`, inner)
+}
+
+// dir reads the folder that a command is run in.
+func (a action) dir() *engine.Template {
+	t := a.template("dir", field{refused: "no secret can stand in dir"})
+	if t == nil {
+		return nil
+	}
+	path, ok := t.Literal()
+	if !ok {
+		return t
+	}
+	if path == "" {
+		a.d.fail(a.values["dir"], "", "dir is empty")
+		return t
+	}
+	info, err := os.Stat(a.d.l.path(path))
+	if err != nil {
+		a.d.warn(a.values["dir"], "", "dir %s: %s", path, cause(err))
+	} else if !info.IsDir() {
+		a.d.warn(a.values["dir"], "", "dir %s is not a folder", path)
+	}
+	return t
+}
+
+// env reads environment variables.
+func (a action) env() []actions.Var {
+	n := a.values["env"]
+	if n == nil {
+		return nil
+	}
+	var vars []actions.Var
+	o := a.d.entries(n, "env")
+	for _, key := range o.keys {
+		name := key.Value
+		if !identifier.MatchString(name) {
+			a.d.fail(key, "letters, digits and _, a letter first", "%s cannot be the name of an environment variable", show(key))
+			continue
+		}
+		if strings.HasPrefix(strings.ToUpper(name), "HOOKRUN_") {
+			a.d.fail(key, "", "%s: names beginning with HOOKRUN_ are set by hookrun", name)
+			continue
+		}
+		value := a.d.template(o.values[name], a.c, field{what: name})
+		if value != nil && value.HasExpr() && steersPrograms(name) {
+			a.d.fail(o.values[name], "give it a fixed value, and pass the outside one under another name",
+				"%s decides what programs run: a value from outside cannot be put there", name)
+		}
+		vars = append(vars, actions.Var{Name: name, Value: value})
+	}
+	return vars
+}
+
+// steersPrograms reports whether a program that sees the variable may run what
+// it says.
+func steersPrograms(name string) bool {
+	name = strings.ToUpper(name)
+	switch name {
+	case "PATH", "ENV", "BASH_ENV", "SHELL", "SHELLOPTS", "BASHOPTS", "PS4", "PROMPT_COMMAND", "IFS", "CDPATH", "HOME",
+		"EDITOR", "VISUAL", "PAGER", "NODE_OPTIONS", "NODE_PATH", "RUBYOPT", "RUBYLIB", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS",
+		"CLASSPATH", "MAKEFLAGS", "GCONV_PATH", "COMSPEC", "PATHEXT":
+		return true
+	}
+	return slices.ContainsFunc([]string{"LD_", "DYLD_", "GIT_", "PYTHON", "PERL5", "BASH_FUNC_"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}
+
+// look warns of a command that is not there.
+func (a action) look(n *yaml.Node, command string, dir *engine.Template) {
+	file := command
+	if strings.ContainsAny(command, `/\`) && !filepath.IsAbs(command) {
+		base := a.d.l.o.Dir
+		if dir != nil {
+			literal, ok := dir.Literal()
+			if !ok {
+				return // only known when it runs
+			}
+			base = a.d.l.path(literal)
+		}
+		file = filepath.Join(base, command)
+	}
+	switch err := a.d.l.lookPath(file); {
+	case err == nil:
+	case errors.Is(err, fs.ErrPermission):
+		a.d.warn(n, "chmod +x "+file, "command %s cannot be executed", command)
+	case file == command && !filepath.IsAbs(command):
+		a.d.warn(n, "", "command %s is not in PATH", command)
+	default:
+		a.d.warn(n, "", "command %s does not exist", command)
+	}
+}
+
+// lookPath asks once for each command, as many rules run the same.
+func (l *loader) lookPath(file string) error {
+	err, asked := l.found[file]
+	if !asked {
+		_, err = l.o.LookPath(file)
+		l.found[file] = err
+	}
+	return err
+}

@@ -1,0 +1,296 @@
+package rules
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"hookrun/engine"
+)
+
+// maxRules bounds the rules of one generation, enabled or not.
+const maxRules = 10_000
+
+// Options are what rules need of the place they run at.
+type Options struct {
+	// Getenv gives what ${env:NAME} stands for. nil: os.LookupEnv.
+	Getenv func(name string) (string, bool)
+
+	// Dir is the daemon's own folder: the root of `file` where the rules name
+	// none, and where relative paths start. "": the working directory.
+	Dir string
+
+	// Client makes the calls of http actions. nil: a plain one.
+	Client *http.Client
+
+	// LookPath finds commands, to warn of those that are not there.
+	// nil: exec.LookPath.
+	LookPath func(file string) (string, error)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Getenv == nil {
+		o.Getenv = os.LookupEnv
+	}
+	if o.Dir == "" {
+		o.Dir = "."
+	}
+	o.Dir = absolute(o.Dir)
+	if o.Client == nil {
+		o.Client = &http.Client{}
+	}
+	if o.LookPath == nil {
+		o.LookPath = exec.LookPath
+	}
+	return o
+}
+
+// Generation is all that the rules files said at one time.
+type Generation struct {
+	Rules    *engine.RuleSet // the enabled ones
+	Hash     string          // of all paths and contents of Files
+	Files    []File
+	Relay    Relay
+	Secrets  []engine.Secret // every secret that was put in somewhere, to mask it in outputs
+	Warnings []Problem
+}
+
+// Load reads the files and folders of paths as one generation: of a folder the
+// *.yaml and *.yml files in it, sorted, without hidden ones and without its
+// folders. The problems are in the order of their places. Where one of them is
+// more than a warning there is no generation.
+func Load(paths []string, o Options) (*Generation, []Problem) {
+	files, unread := read(paths)
+	return load(files, unread, o)
+}
+
+// Parse is Load of files that were read already.
+func Parse(files []File, o Options) (*Generation, []Problem) { return load(files, nil, o) }
+
+// load makes a generation of files. problems are known already.
+func load(files []File, problems []Problem, o Options) (*Generation, []Problem) {
+	l := &loader{o: o.withDefaults(), problems: problems, places: map[string]string{}, found: map[string]error{}}
+	for _, f := range files {
+		l.open(f)
+	}
+	l.settings()
+	l.rules()
+	relay := l.relay()
+	l.unreachable()
+
+	problems = tidy(l.problems, files)
+	if failed(problems) {
+		return nil, problems
+	}
+	return &Generation{
+		Rules:    engine.NewRuleSet(l.enabled, hashRules(l.enabled)),
+		Hash:     hashFiles(files),
+		Files:    files,
+		Relay:    relay,
+		Secrets:  l.secrets,
+		Warnings: problems,
+	}, problems
+}
+
+// loader makes one generation.
+type loader struct {
+	o        Options
+	problems []Problem
+	tops     []top
+
+	timeout time.Duration // defaults of every rule
+	retry   engine.Retry
+	roots   []string
+
+	count   int               // rules read, enabled or not
+	places  map[string]string // of all rules, by name
+	enabled []*engine.Rule
+	nodes   map[*engine.Rule]place
+	secrets []engine.Secret
+
+	found map[string]error // what LookPath said, by command
+}
+
+// top is the top level of one file.
+type top struct {
+	d    *decoder
+	keys object
+}
+
+// place is where a rule stands.
+type place struct {
+	d    *decoder
+	node *yaml.Node
+}
+
+// open takes a file apart as far as its top level.
+func (l *loader) open(f File) {
+	src, problem := newSource(f)
+	if problem != nil {
+		l.problems = append(l.problems, *problem)
+		return
+	}
+	root, problem := src.parse()
+	if problem != nil {
+		l.problems = append(l.problems, *problem)
+		return
+	}
+	d := &decoder{l: l, src: src}
+	if root = d.resolve(root); root == nil {
+		return
+	}
+	if root.Kind != yaml.MappingNode {
+		hint := firstRule
+		if root.Kind == yaml.SequenceNode {
+			hint = "put the list below a line with rules:"
+		}
+		d.fail(root, hint, "the file must be a mapping with rules: in it, not %s", describe(root))
+		return
+	}
+	known := []string{"relay", "defaults", "file_roots", "rules"}
+	for i := 0; i < len(root.Content); i += 2 {
+		if key := root.Content[i].Value; strings.HasPrefix(key, "x-") { // a place for anchors
+			known = append(known, key)
+		}
+	}
+	l.tops = append(l.tops, top{d, d.object(root, "the file", known...)})
+}
+
+// only returns the file that holds a key of which a generation has one.
+func (l *loader) only(key string) (top, *yaml.Node) {
+	var found top
+	var value *yaml.Node
+	for _, t := range l.tops {
+		n := t.keys.values[key]
+		if n == nil {
+			continue
+		}
+		if value != nil {
+			t.d.fail(n, "one file says it for all", "%s is set in %s:%d already", key, found.d.src.path, value.Line)
+			continue
+		}
+		found, value = t, n
+	}
+	return found, value
+}
+
+// settings reads what every rule starts from.
+func (l *loader) settings() {
+	if t, n := l.only("defaults"); n != nil {
+		o := t.d.object(n, "defaults", "timeout", "retry")
+		l.timeout = o.duration("timeout", 0)
+		l.retry = o.retry(engine.Retry{})
+	}
+	l.roots = []string{l.o.Dir}
+	t, n := l.only("file_roots")
+	if n == nil {
+		return
+	}
+	l.roots = nil
+	for _, item := range t.keys.list("file_roots", false) {
+		if root, ok := t.d.root(item); ok {
+			l.roots = append(l.roots, root)
+		}
+	}
+}
+
+// root reads a folder that files may be written to.
+func (d *decoder) root(n *yaml.Node) (string, bool) {
+	const what = "a folder of file_roots"
+	if !d.scalar(n, what) || !d.name(n, what) || !d.plain(n, what) {
+		return "", false
+	}
+	path := d.l.path(n.Value)
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		d.fail(n, "make the folder first", "file_roots: %s: %s", path, cause(err))
+	case !info.IsDir():
+		d.fail(n, "", "file_roots: %s is not a folder", path)
+	default:
+		return filepath.Clean(path), true
+	}
+	return "", false
+}
+
+// path is a path of the rules as an absolute one.
+func (l *loader) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(l.o.Dir, p)
+}
+
+// rules reads the rules of all files.
+func (l *loader) rules() {
+	l.nodes = map[*engine.Rule]place{}
+	good := true
+	for _, t := range l.tops {
+		n := t.keys.values["rules"]
+		if n == nil {
+			continue
+		}
+		if n.Kind == yaml.MappingNode {
+			t.d.fail(n, `begin each rule with "- name: …"`, "rules must be a list, not a mapping")
+			good = false
+			continue
+		}
+		for _, item := range t.keys.list("rules", false) {
+			if l.count++; l.count > maxRules {
+				t.d.fail(item, "", "more than %d rules", maxRules)
+				return
+			}
+			l.rule(t.d, item)
+		}
+	}
+	if l.count == 0 && good && !failed(l.problems) && len(l.tops) > 0 {
+		first := l.tops[0]
+		first.d.fail(first.keys.node, firstRule, "there are no rules")
+	}
+}
+
+// unreachable warns of rules that another one keeps every event from.
+func (l *loader) unreachable() {
+	const most = 100 // stopping rules looked at: the work is their number times that of all rules
+	var stops []*engine.Rule
+	for _, r := range l.enabled {
+		for _, s := range stops {
+			if within(r.Buckets, s.Buckets) && within(r.Methods, s.Methods) {
+				p := l.nodes[r]
+				p.d.rule = r.Name
+				p.d.warn(p.node, "", "never reached: rule %q takes every such event and says stop", s.Name)
+				break
+			}
+		}
+		if r.Stop && (r.When == nil || strings.TrimSpace(r.When.String()) == "true") && len(stops) < most {
+			stops = append(stops, r)
+		}
+	}
+}
+
+// within reports whether all that some stands for is in all; an empty list
+// stands for everything.
+func within(some, all []string) bool {
+	if len(all) == 0 {
+		return true
+	}
+	in := map[string]bool{}
+	for _, v := range all {
+		in[v] = true
+	}
+	for _, v := range some {
+		if !in[v] {
+			return false
+		}
+	}
+	return len(some) > 0
+}
+
+// at is a place as file:line.
+func (d *decoder) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", d.src.path, n.Line) }

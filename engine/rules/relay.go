@@ -1,0 +1,127 @@
+package rules
+
+import (
+	"net"
+	"net/url"
+	"slices"
+
+	"hookrun/engine"
+)
+
+// DefaultRelay is the relay that is asked where the rules name no other.
+const DefaultRelay = "wss://my.webhookrelay.com/v1/socket"
+
+// Relay says where webhooks come from.
+type Relay struct {
+	URL         string
+	Key, Secret engine.Secret
+	Buckets     []string // to subscribe to; nil: all
+}
+
+// Configured reports whether there is a relay to connect to.
+func (r Relay) Configured() bool { return r.Key.Reveal() != "" }
+
+// relay reads the key of that name. Without it, RELAY_KEY and RELAY_SECRET of
+// the environment ask for a relay too, and without those there is none.
+func (l *loader) relay() Relay {
+	r := Relay{URL: DefaultRelay, Buckets: l.bucketsOfRules()}
+	t, n := l.only("relay")
+	if n == nil {
+		r.Key, r.Secret = l.credentials()
+		return r
+	}
+	o := t.d.object(n, "relay", "url", "key", "secret", "buckets")
+	if o.values["url"] != nil {
+		r.URL = o.relayURL()
+	}
+	r.Key = o.credential("key", "RELAY_KEY")
+	r.Secret = o.credential("secret", "RELAY_SECRET")
+	if o.values["buckets"] != nil {
+		r.Buckets = o.names("buckets")
+	}
+	return r
+}
+
+// credentials reads those of the environment.
+func (l *loader) credentials() (key, secret engine.Secret) {
+	keyText, hasKey := l.o.Getenv("RELAY_KEY")
+	secretText, hasSecret := l.o.Getenv("RELAY_SECRET")
+	hasKey, hasSecret = hasKey && keyText != "", hasSecret && secretText != ""
+	switch {
+	case !hasKey && !hasSecret || len(l.tops) == 0:
+		return key, secret
+	case !hasKey || !hasSecret:
+		set, unset := "RELAY_KEY", "RELAY_SECRET"
+		if hasSecret {
+			set, unset = unset, set
+		}
+		first := l.tops[0]
+		first.d.fail(first.keys.node, "set both for a relay, or none", "the environment variable %s is set, but not %s", set, unset)
+		return key, secret
+	}
+	key, secret = engine.NewSecret(keyText), engine.NewSecret(secretText)
+	l.secrets = append(l.secrets, key, secret)
+	return key, secret
+}
+
+// credential reads a key or secret of the relay, by default that of the
+// environment.
+func (o object) credential(key, variable string) engine.Secret {
+	if n := o.values[key]; n != nil {
+		s, _ := o.d.expand(n, key)
+		return s
+	}
+	s, err := o.d.l.secret("env:" + variable)
+	if err != nil {
+		o.d.fail(o.node, "relay: asks for a relay, whose "+key+" is ${env:"+variable+"} unless it says another", "%v", err)
+	}
+	return s
+}
+
+func (o object) relayURL() string {
+	raw, n := o.constant("url"), o.values["url"]
+	if raw == "" {
+		if n.Value == "" {
+			o.d.fail(n, "leave it out for "+DefaultRelay, "url is empty")
+		}
+		return ""
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		o.d.fail(n, "", "url is wrong: %v", unwrapURL(err))
+	case u.Scheme != "ws" && u.Scheme != "wss":
+		o.d.fail(n, "wss://host/path", "url must begin with wss:// or ws://, not %s", show(n))
+	case u.Hostname() == "":
+		o.d.fail(n, "wss://host/path", "url has no host")
+	case u.User != nil:
+		o.d.fail(n, "key: and secret: are for that", "no user or password can stand in a URL")
+	case u.Scheme == "ws" && !isLoopback(u.Hostname()):
+		o.d.warn(n, "use wss://", "key and secret go to %s unencrypted", u.Host)
+	}
+	return raw
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// bucketsOfRules are the buckets that the enabled rules name, nil where one of
+// them takes all.
+func (l *loader) bucketsOfRules() []string {
+	var buckets []string
+	seen := map[string]bool{}
+	for _, r := range l.enabled {
+		if len(r.Buckets) == 0 {
+			return nil
+		}
+		for _, b := range r.Buckets {
+			if !seen[b] {
+				seen[b] = true
+				buckets = append(buckets, b)
+			}
+		}
+	}
+	return slices.Clip(buckets)
+}

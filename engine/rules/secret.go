@@ -1,0 +1,106 @@
+package rules
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"hookrun/engine"
+)
+
+// maxSecret bounds the file of a secret, in bytes.
+const maxSecret = 64 << 10
+
+var (
+	secretRef   = regexp.MustCompile(`\$\{((?:env|file):[^}]*)\}`)
+	shellSecret = regexp.MustCompile(`\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[./~][^}]*)\}`)
+	bareRef     = regexp.MustCompile(`(?:^|[^$])(\$\{([A-Za-z_][A-Za-z0-9_]*)\})`)
+)
+
+// secret returns the value that "env:NAME" or "file:PATH" stands for.
+func (l *loader) secret(ref string) (engine.Secret, error) {
+	kind, name, _ := strings.Cut(ref, ":")
+	value, err := "", error(nil)
+	if kind == "env" {
+		value, err = l.fromEnv(name)
+	} else {
+		value, err = l.fromFile(name)
+	}
+	if err != nil {
+		return engine.Secret{}, err
+	}
+	s := engine.NewSecret(value)
+	if !slices.Contains(l.secrets, s) {
+		l.secrets = append(l.secrets, s)
+	}
+	return s, nil
+}
+
+func (l *loader) fromEnv(name string) (string, error) {
+	if name == "" {
+		return "", fmt.Errorf("${env:} names no variable")
+	}
+	value, ok := l.o.Getenv(name)
+	if !ok {
+		return "", fmt.Errorf("the environment variable %s is not set", name)
+	}
+	if value == "" {
+		return "", fmt.Errorf("the environment variable %s is empty", name)
+	}
+	return value, nil
+}
+
+func (l *loader) fromFile(path string) (string, error) {
+	if path == "" {
+		return "", fmt.Errorf("${file:} names no file")
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.o.Dir, path)
+	}
+	data, err := readFile(path, maxSecret)
+	if err != nil {
+		return "", fmt.Errorf("the secret file %s: %s", path, cause(err))
+	}
+	value := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if value == "" {
+		return "", fmt.Errorf("the secret file %s is empty", path)
+	}
+	return value, nil
+}
+
+// expand returns the value of a text that may hold references to secrets and
+// that is a secret as a whole, such as a key of the relay.
+func (d *decoder) expand(n *yaml.Node, what string) (engine.Secret, bool) {
+	if !d.scalar(n, what) {
+		return engine.Secret{}, false
+	}
+	if m := bareRef.FindStringSubmatch(n.Value); m != nil {
+		d.fail(n, fmt.Sprintf("write ${env:%s}", m[2]), "%s refers to a variable without saying where it is from", what)
+		return engine.Secret{}, false
+	}
+	good := true
+	value := secretRef.ReplaceAllStringFunc(n.Value, func(ref string) string {
+		s, err := d.l.secret(ref[2 : len(ref)-1])
+		if err != nil {
+			d.fail(n, "", "%v", err)
+			good = false
+		}
+		return s.Reveal()
+	})
+	if good && strings.TrimSpace(value) == "" {
+		d.fail(n, "", "%s is empty", what)
+		good = false
+	}
+	if !good {
+		return engine.Secret{}, false
+	}
+	s := engine.NewSecret(value)
+	if !slices.Contains(d.l.secrets, s) {
+		d.l.secrets = append(d.l.secrets, s)
+	}
+	return s, true
+}

@@ -1,0 +1,90 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"hookrun/engine"
+)
+
+// field says what may stand in one text of an action.
+type field struct {
+	what    string // names it: "an argument"
+	refused string // why no secret can stand here; "" where it can
+	hint    string // where else the secret goes
+}
+
+var secretInExpr = regexp.MustCompile(`\{\{[^}]*\$\{(?:env|file):`)
+
+// template compiles the text of n, nil after a problem.
+func (d *decoder) template(n *yaml.Node, c *engine.Compiler, f field) *engine.Template {
+	if !d.scalar(n, f.what) {
+		return nil
+	}
+	if strings.ContainsRune(n.Value, 0) {
+		d.fail(n, "", "%s has a NUL character in it", f.what)
+		return nil
+	}
+	if m := secretInExpr.FindStringIndex(n.Value); m != nil {
+		line, col := d.src.inScalar(n, m[0])
+		d.note(line, col, "write the reference outside of {{ }}", "an expression does not see secrets", false)
+		return nil
+	}
+	t, findings := c.Template(n.Value, func(ref string) (engine.Secret, error) {
+		switch {
+		case f.refused != "":
+			return engine.Secret{}, fmt.Errorf("%s", f.refused)
+		case d.disabled:
+			return engine.Secret{}, nil
+		}
+		return d.l.secret(ref)
+	})
+	for i := range findings {
+		if f.refused != "" && findings[i].Msg == f.refused {
+			findings[i].Hint = f.hint
+		}
+	}
+	d.findings(n, findings)
+	for _, m := range bareRef.FindAllStringSubmatchIndex(n.Value, -1) {
+		line, col := d.src.inScalar(n, m[2])
+		name := n.Value[m[4]:m[5]]
+		d.note(line, col, fmt.Sprintf("write ${env:%s} for the variable, $${%s} for the text itself", name, name),
+			fmt.Sprintf("${%s} stays as it is", name), true)
+	}
+	return t
+}
+
+// condition compiles the expression of n, nil after a problem.
+func (d *decoder) condition(n *yaml.Node, c *engine.Compiler, what string) *engine.Condition {
+	if n.Kind != yaml.ScalarNode {
+		hint := ""
+		if n.Style&yaml.FlowStyle != 0 {
+			hint = "an expression that begins with [ or { needs quotes"
+		}
+		d.fail(n, hint, "%s must be an expression, not %s", what, describe(n))
+		return nil
+	}
+	if at := strings.Index(n.Value, "{{"); at >= 0 && strings.Contains(n.Value[at:], "}}") && strings.TrimSpace(n.Value[:at]) == "" {
+		d.fail(n, "leave the braces out", "%s is an expression already: {{ }} is for texts", what)
+		return nil
+	}
+	if at := secretRef.FindStringIndex(n.Value); at != nil {
+		line, col := d.src.inScalar(n, at[0])
+		d.note(line, col, "", fmt.Sprintf("%s does not see secrets", what), false)
+		return nil
+	}
+	cond, findings := c.Condition(n.Value)
+	d.findings(n, findings)
+	return cond
+}
+
+// findings notes what a compiler found in the text of n.
+func (d *decoder) findings(n *yaml.Node, findings []engine.Finding) {
+	for _, f := range findings {
+		line, col := d.src.inScalar(n, f.Offset)
+		d.note(line, col, f.Hint, f.Msg, f.Warning)
+	}
+}

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"hookrun/engine/enginetest"
+)
+
+// crashDirEnv makes the test binary a process that is there to be killed: it
+// accepts events into this folder.
+const crashDirEnv = "HOOKRUN_TEST_CRASH_DIR"
+
+// acceptUntilKilled prints the id of each event when, and only when, it was
+// acknowledged.
+func acceptUntilKilled(dir string) int {
+	s, err := Open(context.Background(), Options{Dir: dir, Log: slog.New(slog.DiscardHandler), hooks: hooks{
+		ballastSize: 4 << 10,
+		space:       func(string) (space, error) { return space{free: 1 << 40, total: 1 << 40}, nil },
+	}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				a := enginetest.NewAcceptance("deploy")
+				if _, err := s.Accept(context.Background(), a); err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					return
+				}
+				fmt.Printf("%s %s\n", a.Event.ID, a.Runs[0].ID)
+			}
+		})
+	}
+	if err := s.Serve(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	wg.Wait()
+	return 1
+}
+
+func TestNothingAcknowledgedIsLostToAKill(t *testing.T) {
+	const kills = 10
+	o := options(t)
+	var acked []string
+	for range kills {
+		acked = append(acked, acceptAndKill(t, o.Dir, 1+rand.IntN(300))...)
+		s := serve(t, o)
+		for _, line := range acked {
+			event, run, _ := strings.Cut(line, " ")
+			if _, err := s.Event(t.Context(), event); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Run(t.Context(), run); err != nil {
+				t.Error(err)
+			}
+		}
+		refs, err := s.Unfinished(t.Context())
+		if err != nil || len(refs) < len(acked) {
+			t.Errorf("unfinished = %d runs, %v; want %d at least", len(refs), err, len(acked))
+		}
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d events acknowledged, %d kills", len(acked), kills)
+}
+
+// acceptAndKill has a child process accept events, kills it when it has
+// acknowledged so many, and returns all that it acknowledged.
+func acceptAndKill(t *testing.T, dir string, after int) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), self)
+	child.Env = append(os.Environ(), crashDirEnv+"="+dir)
+	var stderr strings.Builder
+	child.Stderr = &stderr
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var acked []string
+	lines := bufio.NewReader(stdout)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break // a line that the kill cut short was not acknowledged
+		}
+		acked = append(acked, strings.TrimSuffix(line, "\n"))
+		if len(acked) == after {
+			if err := child.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	child.Wait() // ends with the kill's error
+	if len(acked) < after {
+		t.Fatalf("the child ended by itself after %d events: %s", len(acked), stderr.String())
+	}
+	return acked
+}

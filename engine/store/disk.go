@@ -1,0 +1,208 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"hookrun/engine"
+)
+
+// What is asked of the disk before events are taken.
+const (
+	minLowWater = 256 << 20 // bytes that are free at least
+	maxLowWater = 1 << 30   // what lowPart asks for at most
+	lowPart     = 50        // so many parts has a disk; one is free at least (2 %)
+	ballastSize = 32 << 20  // given up when the disk is full, so that runs can still be finished
+	fullSpace   = 1 << 20   // less than this free is full: SQLite writes in pieces
+)
+
+// space is what a file system has, in bytes.
+type space struct {
+	free  uint64 // to us
+	total uint64
+}
+
+// fsKind is what kind of file system the data folder is on.
+type fsKind struct {
+	name   string // "nfs", "" where it does not matter
+	remote bool   // locks and syncs can't be relied on
+}
+
+// gate decides whether events are taken: not while the disk is low, full or
+// read-only. It opens again by itself. The writer owns it; only health is for
+// everybody.
+type gate struct {
+	dir     string
+	log     *slog.Logger
+	hooks   hooks
+	ballast string                // path
+	shut    atomic.Pointer[error] // why; nil while open
+}
+
+func newGate(dir string, log *slog.Logger, h hooks) *gate {
+	return &gate{dir: dir, log: log, hooks: h, ballast: filepath.Join(dir, "ballast")}
+}
+
+// health returns nil while the gate is open, else why it is shut.
+func (g *gate) health() error {
+	if err := g.shut.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// lowWater is how much has to be free for events to be taken. To take them
+// again a quarter more is asked for, so that the gate does not flap.
+func (g *gate) lowWater(total uint64) uint64 {
+	if g.hooks.lowWater > 0 {
+		return g.hooks.lowWater
+	}
+	return max(minLowWater, min(total/lowPart, maxLowWater))
+}
+
+// look shuts the gate when the disk is low. Opening it is tick's.
+func (g *gate) look() {
+	if g.health() != nil {
+		return
+	}
+	sp, err := g.hooks.space(g.dir)
+	if err != nil {
+		g.shutFor(fmt.Errorf("%w: look at the free space of data folder %s: %w", engine.ErrUnavailable, g.dir, err))
+		return
+	}
+	if low := g.lowWater(sp.total); sp.free < low {
+		g.shutFor(g.lowError(sp.free, low))
+	}
+}
+
+// tick looks at the disk, puts the ballast back where there is room, and opens
+// the gate when there is room and probe has shown that writing works.
+func (g *gate) tick(probe func() error) error {
+	g.look()
+	sp, err := g.hooks.space(g.dir)
+	if err != nil {
+		return nil // look has shut the gate
+	}
+	low := g.lowWater(sp.total)
+	high := low + low/4
+	if sp.free < high {
+		if g.health() != nil {
+			g.shutFor(g.lowError(sp.free, high))
+		}
+		return nil
+	}
+	if err := g.makeBallast(); err != nil {
+		return err
+	}
+	if g.health() == nil {
+		return nil
+	}
+	if err := probe(); err != nil {
+		return err
+	}
+	g.shut.Store(nil)
+	g.log.Info("accepting events again", "dir", g.dir, "free", sp.free)
+	return nil
+}
+
+// shutFor shuts the gate, or replaces the reason why it is shut.
+func (g *gate) shutFor(why error) {
+	if g.health() == nil {
+		g.log.Warn("accepting no events", "err", why)
+	}
+	g.shut.Store(&why)
+}
+
+// shutFull shuts the gate because a write found no room.
+func (g *gate) shutFull() {
+	sp, err := g.hooks.space(g.dir)
+	if err != nil {
+		sp = space{}
+	}
+	low := g.lowWater(sp.total)
+	g.shutFor(fmt.Errorf("%w: no room for a write in data folder %s: %s free, %s needed",
+		engine.ErrUnavailable, g.dir, mebi(sp.free), mebi(low+low/4)))
+}
+
+// shutReadOnly shuts the gate because a write was not allowed.
+func (g *gate) shutReadOnly(err error) {
+	g.shutFor(fmt.Errorf("%w: data folder %s can't be written: %w", engine.ErrUnavailable, g.dir, err))
+}
+
+func (g *gate) lowError(free, need uint64) error {
+	return fmt.Errorf("%w: the disk of data folder %s is low on space: %s free, %s needed",
+		engine.ErrUnavailable, g.dir, mebi(free), mebi(need))
+}
+
+// full reports whether the file system has no room left at all.
+func (g *gate) full() bool {
+	sp, err := g.hooks.space(g.dir)
+	return err == nil && sp.free < fullSpace
+}
+
+// dropBallast gives the ballast's space back and reports whether there was any.
+func (g *gate) dropBallast() bool {
+	if err := os.Remove(g.ballast); err != nil {
+		return false
+	}
+	g.log.Warn("disk full: ballast given up so that runs can be finished", "dir", g.dir)
+	return true
+}
+
+// makeBallast writes the ballast where it is missing or was cut short.
+func (g *gate) makeBallast() error {
+	fi, err := os.Stat(g.ballast)
+	if err == nil && fi.Size() == g.hooks.ballastSize {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for ballast: %w", err)
+	}
+	if err := fillFile(g.ballast, g.hooks.ballastSize); err != nil {
+		return errors.Join(fmt.Errorf("write ballast: %w", err), removeIfThere(g.ballast))
+	}
+	return nil
+}
+
+// fillFile writes size random bytes: zeros would take no space on a file system
+// that compresses.
+func fillFile(path string, size int64) (err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	noise := rand.NewChaCha8([32]byte{})
+	buf := make([]byte, 1<<20)
+	for size > 0 {
+		noise.Read(buf) // never fails
+		n, err := f.Write(buf[:min(size, int64(len(buf)))])
+		if err != nil {
+			return err
+		}
+		size -= int64(n)
+	}
+	return f.Sync()
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// mebi writes bytes for people.
+func mebi(n uint64) string {
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}

@@ -1,0 +1,320 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine"
+)
+
+// longBody is the number of bytes from which on a body is written and read
+// piecewise: SQLite never gives back the memory that a value took as a whole.
+const longBody = 256 << 10
+
+// Accept implements engine.Store.
+func (s *Store) Accept(ctx context.Context, a *engine.Acceptance) (engine.Receipt, error) {
+	row, err := newEventRow(a)
+	if err != nil {
+		return engine.Receipt{}, fmt.Errorf("accept event %s: %w", a.Event.ID, err)
+	}
+	var receipt engine.Receipt
+	var seqs []int64
+	err = s.write(ctx, &op{event: true, size: a.Event.Size(), do: func(c *conn) (err error) {
+		receipt, seqs, err = row.insert(c)
+		return err
+	}})
+	if err != nil {
+		return engine.Receipt{}, fmt.Errorf("accept event %s: %w", a.Event.ID, err)
+	}
+	if receipt.Duplicate {
+		return receipt, nil
+	}
+	for i, r := range a.Runs {
+		r.Seq = seqs[i]
+		receipt.Runs = append(receipt.Runs, r.Ref())
+	}
+	return receipt, nil
+}
+
+// eventRow is an acceptance in the form of the tables, made by the caller's
+// goroutine so that the writer's has less to do.
+type eventRow struct {
+	*engine.Acceptance
+	header, meta string
+	verdicts     []byte
+}
+
+func newEventRow(a *engine.Acceptance) (*eventRow, error) {
+	row := &eventRow{Acceptance: a, header: encodeLists(a.Event.Header)}
+	meta := make(map[string][]string, len(a.Event.Meta))
+	for k, v := range a.Event.Meta {
+		meta[k] = []string{v}
+	}
+	row.meta = encodeLists(meta)
+	var err error
+	if row.verdicts, err = json.Marshal(a.Verdicts); err != nil {
+		return nil, fmt.Errorf("encode verdicts: %w", err)
+	}
+	return row, nil
+}
+
+// insert writes the event and its runs and returns the runs' numbers, or tells
+// of the event that had the delivery before.
+func (row *eventRow) insert(c *conn) (engine.Receipt, []int64, error) {
+	e := row.Event
+	var body any = e.Body
+	if len(e.Body) >= longBody {
+		body = zeros(len(e.Body))
+	}
+	err := c.exec(`
+		INSERT INTO events(id, received, source, delivery, remote, bucket, bucket_id, input, method, path, query,
+			header, meta, body_err, match_err, rules, verdicts, body)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT(source, delivery) WHERE delivery != '' DO NOTHING`,
+		e.ID, e.Received, e.Source, e.Delivery, e.Remote, e.Bucket, e.BucketID, e.Input, e.Method, e.Path, e.Query,
+		row.header, row.meta, row.BodyErr, row.MatchErr, row.Rules, string(row.verdicts), body)
+	if err != nil {
+		return engine.Receipt{}, nil, err
+	}
+	if c.db.Changes() == 0 {
+		receipt, err := firstReceipt(c, e.Source, e.Delivery)
+		return receipt, nil, err
+	}
+	if len(e.Body) >= longBody {
+		if err := writeBody(c, c.db.LastInsertRowID(), e.Body); err != nil {
+			return engine.Receipt{}, nil, err
+		}
+	}
+	seqs, err := insertRuns(c, e.ID, row.Runs)
+	return engine.Receipt{Event: e.ID}, seqs, err
+}
+
+func insertRuns(c *conn, event string, runs []*engine.Run) ([]int64, error) {
+	var seqs []int64
+	for _, r := range runs {
+		err := c.exec(`
+			INSERT INTO runs(id, event, rule, rule_hash, state, attempt, cut, due, created, started, finished, err)
+			VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.ID, event, r.Rule, r.RuleHash, string(r.State), r.Attempt, r.Cut, r.Due, r.Created, r.Started, r.Finished, r.Err)
+		if err != nil {
+			return nil, fmt.Errorf("run %s: %w", r.ID, err)
+		}
+		seqs = append(seqs, c.db.LastInsertRowID())
+	}
+	return seqs, nil
+}
+
+// firstReceipt tells of the event that a delivery made when it came first.
+func firstReceipt(c *conn, source, delivery string) (engine.Receipt, error) {
+	receipt := engine.Receipt{Duplicate: true}
+	err := c.query(func(r *sqlite3.Stmt) error {
+		receipt.Event = r.ColumnText(0)
+		return nil
+	}, `SELECT id FROM events WHERE source = ? AND delivery = ? AND delivery != ''`, source, delivery)
+	if err != nil {
+		return engine.Receipt{}, fmt.Errorf("first event of delivery %s: %w", delivery, err)
+	}
+	err = c.query(func(r *sqlite3.Stmt) error {
+		receipt.Runs = append(receipt.Runs, scanRef(r))
+		return nil
+	}, `SELECT `+refColumns+` FROM runs WHERE event = ? ORDER BY seq`, receipt.Event)
+	if err != nil {
+		return engine.Receipt{}, fmt.Errorf("runs of event %s: %w", receipt.Event, err)
+	}
+	return receipt, nil
+}
+
+func writeBody(c *conn, seq int64, body []byte) error {
+	blob, err := c.db.OpenBlob("main", "events", "body", seq, true)
+	if err != nil {
+		return fmt.Errorf("open body: %w", err)
+	}
+	if _, err := blob.ReadFrom(bytes.NewReader(body)); err != nil {
+		blob.Close() // err matters more
+		return fmt.Errorf("write body: %w", err)
+	}
+	return blob.Close()
+}
+
+func readBody(c *conn, seq, size int64) ([]byte, error) {
+	blob, err := c.db.OpenBlob("main", "events", "body", seq, false)
+	if err != nil {
+		return nil, fmt.Errorf("open body: %w", err)
+	}
+	defer blob.Close() // nothing was written
+	buf := bytes.NewBuffer(make([]byte, 0, size))
+	if _, err := blob.WriteTo(buf); err != nil {
+		return nil, fmt.Errorf("read body: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+// Event implements engine.Store.
+func (s *Store) Event(ctx context.Context, id string) (*engine.Event, error) {
+	var e *engine.Event
+	err := s.read(ctx, func(c *conn) (err error) {
+		e, err = readEvent(c, id)
+		return err
+	})
+	if err == nil && e == nil {
+		err = engine.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read event %s: %w", id, err)
+	}
+	return e, nil
+}
+
+func readEvent(c *conn, id string) (*engine.Event, error) {
+	var e *engine.Event
+	var seq, size int64
+	err := c.query(func(r *sqlite3.Stmt) (err error) {
+		seq, size = r.ColumnInt64(0), r.ColumnInt64(1)
+		e, err = scanEvent(r)
+		return err
+	}, `SELECT seq, length(body), id, received, source, delivery, remote, bucket, bucket_id, input, method, path, query,
+		header, meta FROM events WHERE id = ?`, id)
+	if err != nil || e == nil || size == 0 {
+		return e, err
+	}
+	e.Body, err = readBody(c, seq, size)
+	return e, err
+}
+
+func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
+	e := &engine.Event{
+		ID:       r.ColumnText(2),
+		Received: fromNanos(r.ColumnInt64(3)),
+		Source:   r.ColumnText(4),
+		Delivery: r.ColumnText(5),
+		Remote:   r.ColumnText(6),
+		Bucket:   r.ColumnText(7),
+		BucketID: r.ColumnText(8),
+		Input:    r.ColumnText(9),
+		Method:   r.ColumnText(10),
+		Path:     r.ColumnText(11),
+		Query:    r.ColumnText(12),
+	}
+	header, err := decodeLists(r.ColumnRawText(13))
+	if err != nil {
+		return nil, fmt.Errorf("decode header: %w", err)
+	}
+	e.Header = header
+	meta, err := decodeLists(r.ColumnRawText(14))
+	if err != nil {
+		return nil, fmt.Errorf("decode meta: %w", err)
+	}
+	for k, v := range meta {
+		if e.Meta == nil {
+			e.Meta = make(map[string]string, len(meta))
+		}
+		e.Meta[k] = v[0]
+	}
+	return e, nil
+}
+
+// Verdicts implements engine.Store.
+func (s *Store) Verdicts(ctx context.Context, event string) ([]engine.Verdict, error) {
+	var verdicts []engine.Verdict
+	err := s.read(ctx, func(c *conn) error {
+		err := engine.ErrNotFound
+		qerr := c.query(func(r *sqlite3.Stmt) error {
+			err = json.Unmarshal(r.ColumnRawText(0), &verdicts)
+			return err
+		}, `SELECT verdicts FROM events WHERE id = ?`, event)
+		if qerr != nil {
+			return qerr
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read verdicts of event %s: %w", event, err)
+	}
+	return verdicts, nil
+}
+
+// encodeLists writes a header as [["Name", "value", …], …], sorted by name. Each
+// byte comes back, though JSON knows only Unicode.
+func encodeLists(lists map[string][]string) string {
+	names := make([]string, 0, len(lists))
+	for name := range lists {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, name := range names {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('[')
+		b.Write(encodeText(name))
+		for _, v := range lists[name] {
+			b.WriteByte(',')
+			b.Write(encodeText(v))
+		}
+		b.WriteByte(']')
+	}
+	b.WriteByte(']')
+	return b.String()
+}
+
+// encodeText writes a string as JSON, and one that is not Unicode as
+// {"base64": "…"}.
+func encodeText(s string) []byte {
+	var v any = s
+	if !utf8.ValidString(s) {
+		v = binaryText{[]byte(s)}
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // neither kind has an error
+	}
+	return out
+}
+
+type binaryText struct {
+	Base64 []byte `json:"base64"`
+}
+
+// decodeLists is encodeLists's other way; nil where there is nothing.
+func decodeLists(data []byte) (map[string][]string, error) {
+	var rows [][]text
+	if err := json.Unmarshal(data, &rows); err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	lists := make(map[string][]string, len(rows))
+	for _, row := range rows {
+		if len(row) == 0 {
+			return nil, fmt.Errorf("a name is missing")
+		}
+		values := make([]string, len(row)-1)
+		for i, v := range row[1:] {
+			values[i] = string(v)
+		}
+		lists[string(row[0])] = values
+	}
+	return lists, nil
+}
+
+type text string
+
+func (t *text) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '{' {
+		var b binaryText
+		err := json.Unmarshal(data, &b)
+		*t = text(b.Base64)
+		return err
+	}
+	return json.Unmarshal(data, (*string)(t))
+}

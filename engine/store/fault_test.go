@@ -1,0 +1,75 @@
+package store
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3/vfs"
+)
+
+// faults stands between SQLite and the system and lets tests break writes.
+type faults struct {
+	vfs.VFSFilename
+	syncs atomic.Int32 // calls of Sync, failed ones too
+
+	mu    sync.Mutex // guards write and sync
+	write func() error
+	sync  func() error
+}
+
+// newFaults returns the options of a store whose disk can be broken.
+func newFaults(t *testing.T) (Options, *faults) {
+	o := options(t)
+	f := &faults{VFSFilename: vfs.Find("os").(vfs.VFSFilename)}
+	o.hooks.vfs = strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	vfs.Register(o.hooks.vfs, f)
+	t.Cleanup(func() { vfs.Unregister(o.hooks.vfs) })
+	return o, f
+}
+
+// set makes every write and every sync fail with what these return; nil heals.
+func (f *faults) set(write, sync func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.write, f.sync = write, sync
+}
+
+func (f *faults) get() (write, sync func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.write, f.sync
+}
+
+func (f *faults) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	file, flags, err := f.VFSFilename.OpenFilename(name, flags)
+	if err != nil {
+		return nil, flags, err
+	}
+	return &faultyFile{file.(vfs.FileSharedMemory), f}, flags, nil
+}
+
+type faultyFile struct {
+	vfs.FileSharedMemory
+	faults *faults
+}
+
+func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	if write, _ := f.faults.get(); write != nil {
+		if err := write(); err != nil {
+			return 0, err
+		}
+	}
+	return f.FileSharedMemory.WriteAt(p, off)
+}
+
+func (f *faultyFile) Sync(flags vfs.SyncFlag) error {
+	f.faults.syncs.Add(1)
+	if _, sync := f.faults.get(); sync != nil {
+		if err := sync(); err != nil {
+			return err
+		}
+	}
+	return f.FileSharedMemory.Sync(flags)
+}

@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"hookrun/engine"
+	"hookrun/engine/enginetest"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDirEnv); dir != "" {
+		os.Exit(acceptUntilKilled(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// options returns those of a small store in a folder of its own, with nothing
+// of this machine's disk in them.
+func options(t testing.TB) Options {
+	return Options{
+		Dir: t.TempDir(),
+		Log: testLog(t),
+		hooks: hooks{
+			ballastSize: 4 << 10,
+			space:       func(string) (space, error) { return space{free: 100 << 30, total: 200 << 30}, nil },
+			kind:        func(string) (fsKind, error) { return fsKind{}, nil },
+		},
+	}
+}
+
+// served is a store at work.
+type served struct {
+	*Store
+	stop func() error // ends Serve and returns its error; may be called twice
+}
+
+// serve opens a store and serves it until the test ends.
+func serve(t testing.TB, o Options) served {
+	t.Helper()
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	var serr error
+	go func() {
+		defer close(ended)
+		serr = s.Serve(ctx)
+	}()
+	stop := func() error {
+		cancel()
+		<-ended
+		return serr
+	}
+	t.Cleanup(func() { stop() })
+	return served{s, stop}
+}
+
+func accept(t testing.TB, s *Store) *engine.Acceptance {
+	t.Helper()
+	a := enginetest.NewAcceptance("deploy")
+	if _, err := s.Accept(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// finishRuns brings the runs of an acceptance to their end.
+func finishRuns(t testing.TB, s *Store, a *engine.Acceptance) {
+	t.Helper()
+	for _, r := range a.Runs {
+		r.State = engine.Done
+		if err := s.Update(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+const readerPragmas = `
+PRAGMA query_only = ON;
+PRAGMA busy_timeout = 5000;
+PRAGMA temp_store = MEMORY;
+PRAGMA trusted_schema = OFF;
+PRAGMA cache_size = -2000;
+`
+
+// Open takes the lock of the data folder and opens the database in it, both made
+// where they are missing. It starts no goroutine: nothing is written until Serve.
+//
+// A folder that another process uses, a network file system, a database of a
+// newer hookrun and settings that SQLite did not take are errors. A damaged
+// database is one that wraps ErrCorrupt, unless FreshOnCorrupt is set.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	o = o.withDefaults()
+	if o.Dir, err = makeFolder(o); err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(o.Dir, filepath.Join(o.Dir, "lock"), o.hooks.now())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close() // err matters more
+		}
+	}()
+
+	path := filepath.Join(o.Dir, "hookrun.db")
+	c, err := openWriter(ctx, o, path)
+	if errors.Is(err, ErrCorrupt) && o.FreshOnCorrupt {
+		if err := setAside(path, o); err != nil {
+			return nil, err
+		}
+		c, err = openWriter(ctx, o, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		o:       o,
+		lock:    lock,
+		ops:     make(chan *op, maxBatch),
+		readers: make(chan *conn, readerCount),
+		writer:  newWriter(c, path, newGate(o.Dir, o.Log, o.hooks), o.Log),
+		ended:   make(chan struct{}),
+	}
+	if err := s.openReaders(path); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	if err := s.writer.survivable(s.writer.gate.tick(s.writer.probe)); err != nil {
+		return nil, errors.Join(s.writer.fatal(err), s.closeReaders(), c.close())
+	}
+	return s, nil
+}
+
+// makeFolder returns the absolute path of the data folder, which is there then.
+func makeFolder(o Options) (string, error) {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make data folder: %w", err)
+	}
+	kind, err := o.hooks.kind(dir)
+	if err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if kind.remote {
+		return "", fmt.Errorf("data folder %s is on a network file system (%s), where a database is not safe: choose a folder on a local disk", dir, kind.name)
+	}
+	if kind.name != "" {
+		o.Log.Warn("data folder may be on a network file system, where a database is not safe", "dir", dir, "kind", kind.name)
+	}
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if mode := fi.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		o.Log.Warn("data folder is open to other users", "dir", dir, "mode", mode.String())
+	}
+	return dir, nil
+}
+
+// openWriter opens the connection that writes and brings the database to the
+// newest format. An error wraps ErrCorrupt where the file is damaged.
+func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
+	if why, err := os.ReadFile(damagedMark(path)); err == nil {
+		return nil, corruptError(path, errors.New(strings.TrimSpace(string(why))))
+	}
+	c, err := connect(o, path, sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := prepareDatabase(ctx, c); err != nil {
+		if causeOf(err, newGate(o.Dir, o.Log, o.hooks)) == causeCorrupt {
+			err = corruptError(path, err)
+		} else {
+			err = fmt.Errorf("open %s: %w", path, err)
+		}
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func connect(o Options, path string, flags sqlite3.OpenFlag) (*conn, error) {
+	name := path // no URI: any name of a folder will do
+	if o.hooks.vfs != "" {
+		name, flags = "file:"+filepath.ToSlash(path)+"?vfs="+o.hooks.vfs, flags|sqlite3.OPEN_URI
+	}
+	db, err := sqlite3.OpenFlags(name, flags)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{db: db}, nil
+}
+
+// prepareDatabase makes the settings, reads them back, migrates, and touches
+// each table, so that gross damage shows now.
+func prepareDatabase(ctx context.Context, c *conn) error {
+	defer c.db.SetInterrupt(c.db.SetInterrupt(ctx))
+	// A database that may be damaged is left as it is found when it is closed.
+	if _, err := c.db.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil {
+		return fmt.Errorf("set no_ckpt_on_close: %w", err)
+	}
+	if _, err := format(c); err != nil {
+		return err
+	}
+	if err := c.settings(); err != nil {
+		return err
+	}
+	if err := c.db.WALAutoCheckpoint(0); err != nil {
+		return fmt.Errorf("set wal_autocheckpoint: %w", err)
+	}
+	if err := migrate(c); err != nil {
+		return err
+	}
+	for _, table := range []string{"events", "runs", "steps", "output"} {
+		if _, err := c.number(`SELECT max(rowid) FROM ` + table); err != nil {
+			return fmt.Errorf("read table %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// settings makes the settings of the connection that writes and reads each back:
+// a SQLite that was built without one ignores it silently.
+func (c *conn) settings() error {
+	for _, p := range []struct{ name, set, got string }{
+		{"page_size", "8192", "8192"}, // this and the next: when the file is made
+		{"auto_vacuum", "INCREMENTAL", "2"},
+		{"journal_mode", "WAL", "wal"},
+		{"synchronous", "FULL", "2"}, // NORMAL loses acknowledged events with the power
+		{"temp_store", "MEMORY", "2"},
+		{"cache_size", "-8000", "-8000"},
+		{"foreign_keys", "ON", "1"},
+		{"busy_timeout", "5000", "5000"},
+		{"trusted_schema", "OFF", "0"},
+		{"journal_size_limit", "67108864", "67108864"},
+	} {
+		if err := c.db.Exec("PRAGMA " + p.name + " = " + p.set); err != nil {
+			return fmt.Errorf("set %s: %w", p.name, err)
+		}
+		got := ""
+		err := c.query(func(r *sqlite3.Stmt) error {
+			got = r.ColumnText(0)
+			return nil
+		}, "PRAGMA "+p.name)
+		if err != nil {
+			return fmt.Errorf("read %s back: %w", p.name, err)
+		}
+		if got != p.got {
+			return fmt.Errorf("setting %s is %q, not %q", p.name, got, p.got)
+		}
+	}
+	return nil
+}
+
+func (s *Store) openReaders(path string) error {
+	for range cap(s.readers) {
+		c, err := connect(s.o, path, sqlite3.OPEN_READONLY)
+		if err != nil {
+			return errors.Join(fmt.Errorf("open %s to read: %w", path, err), s.closeReaders())
+		}
+		s.readers <- c
+		if err := c.db.Exec(readerPragmas); err != nil {
+			return errors.Join(fmt.Errorf("set up a reader of %s: %w", path, err), s.closeReaders())
+		}
+	}
+	return nil
+}
+
+// closeReaders closes those that were opened before Open failed.
+func (s *Store) closeReaders() error {
+	var errs []error
+	for range len(s.readers) {
+		errs = append(errs, (<-s.readers).close())
+	}
+	return errors.Join(errs...)
+}
+
+func corruptError(path string, err error) error {
+	return fmt.Errorf("%w: %s: %w (start with -on-corrupt=fresh to put it aside and begin with an empty one)", ErrCorrupt, path, err)
+}
+
+// setAside renames a damaged database and its log, which are kept as they are.
+func setAside(path string, o Options) error {
+	aside := path + ".corrupt-" + o.hooks.now().UTC().Format("20060102T150405Z")
+	for _, suffix := range []string{"", "-wal"} {
+		err := os.Rename(path+suffix, aside+suffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("put damaged database aside: %w", err)
+		}
+	}
+	for _, rest := range []string{path + "-shm", damagedMark(path)} {
+		if err := removeIfThere(rest); err != nil {
+			return fmt.Errorf("put damaged database aside: %w", err)
+		}
+	}
+	o.Log.Error("database is damaged: put aside, beginning with an empty one", "damaged", aside)
+	return nil
+}
+
+func damagedMark(path string) string { return path + ".damaged" }
+
+// markDamaged leaves a note for the next Open: SQLite finds damage only where it
+// happens to read.
+func markDamaged(path string, why error) error {
+	if err := os.WriteFile(damagedMark(path), []byte(why.Error()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("mark damaged database: %w", err)
+	}
+	return nil
+}

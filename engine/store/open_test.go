@@ -1,0 +1,276 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine"
+)
+
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+func TestReopenedStoreHasItAll(t *testing.T) {
+	o := options(t)
+	s := serve(t, o)
+	a := accept(t, s.Store)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := serve(t, o)
+	refs, err := again.Unfinished(t.Context())
+	if err != nil || len(refs) != 1 || refs[0] != a.Runs[0].Ref() {
+		t.Errorf("unfinished = %v, %v; want %v", refs, err, a.Runs[0].Ref())
+	}
+}
+
+func TestOpenMakesAFolderForItsOwnerAlone(t *testing.T) {
+	o := options(t)
+	o.Dir = filepath.Join(o.Dir, "state", "hookrun")
+	unserved(t, o)
+	fi, err := os.Stat(o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fi.Mode().Perm(); got != 0o700 && runtime.GOOS != "windows" {
+		t.Errorf("mode of the data folder = %o, want 700", got)
+	}
+}
+
+func TestTheSecondProcessIsToldOfTheFirst(t *testing.T) {
+	o := options(t)
+	since := time.Date(2026, 7, 1, 12, 0, 0, 0, time.FixedZone("", 2*3600))
+	o.hooks.now = func() time.Time { return since }
+	first := serve(t, o)
+	accept(t, first.Store)
+
+	_, err := Open(t.Context(), o)
+	want := fmt.Sprintf("data folder %s is in use by another hookrun: pid %d, since 2026-07-01T10:00:00Z", o.Dir, os.Getpid())
+	if err == nil || err.Error() != want {
+		t.Errorf("second Open: error %v\nwant %s", err, want)
+	}
+	accept(t, first.Store)
+
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, o) // the folder is free again
+}
+
+func TestSettingsAreInForce(t *testing.T) {
+	s := unserved(t, options(t))
+	for _, tt := range []struct{ setting, want string }{
+		{"journal_mode", "wal"}, {"synchronous", "2"}, {"page_size", "8192"}, {"auto_vacuum", "2"}, {"temp_store", "2"},
+		{"cache_size", "-8000"}, {"foreign_keys", "1"}, {"busy_timeout", "5000"}, {"trusted_schema", "0"},
+		{"journal_size_limit", "67108864"}, {"mmap_size", "0"}, {"wal_autocheckpoint", "0"},
+	} {
+		t.Run(tt.setting, func(t *testing.T) {
+			if got := pragma(t, s.writer.conn, tt.setting); got != tt.want {
+				t.Errorf("%s = %s, want %s", tt.setting, got, tt.want)
+			}
+		})
+	}
+	reader := <-s.readers
+	defer func() { s.readers <- reader }()
+	if got := pragma(t, reader, "query_only"); got != "1" {
+		t.Errorf("query_only of a reader = %s, want 1", got)
+	}
+	if err := reader.exec(`DELETE FROM events`); !errors.Is(err, sqlite3.READONLY) {
+		t.Errorf("write by a reader: error %v, want %v", err, sqlite3.READONLY)
+	}
+}
+
+func pragma(t *testing.T, c *conn, name string) string {
+	t.Helper()
+	value := ""
+	err := c.query(func(r *sqlite3.Stmt) error {
+		value = r.ColumnText(0)
+		return nil
+	}, "PRAGMA "+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func TestASettingThatIsNotTakenIsRefused(t *testing.T) {
+	o := options(t)
+	db, err := sqlite3.Open(filepath.Join(o.Dir, "hookrun.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A file that somebody else made has the page size that it has.
+	if err := errors.Join(db.Exec(`PRAGMA page_size = 4096; CREATE TABLE other(x)`), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), o)
+	want := `open ` + o.Dir + `/hookrun.db: setting page_size is "4096", not "8192"`
+	if err == nil || filepath.ToSlash(err.Error()) != filepath.ToSlash(want) {
+		t.Errorf("Open: error %v\nwant %s", err, want)
+	}
+}
+
+func TestANewerDatabaseIsRefused(t *testing.T) {
+	o := options(t)
+	path := filepath.Join(o.Dir, "hookrun.db")
+	first := serve(t, o)
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sqlite3.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Exec(`PRAGMA user_version = 99`), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	o.FreshOnCorrupt = true // it is not damaged
+	_, err = Open(t.Context(), o)
+	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 1"
+	if err == nil || err.Error() != want {
+		t.Errorf("Open: error %v\nwant %s", err, want)
+	}
+}
+
+func TestNetworkFileSystems(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		kind     fsKind
+		refused  string // %s: the folder
+		wantsLog string
+	}{
+		{name: "local"},
+		{
+			name: "nfs", kind: fsKind{"nfs", true},
+			refused: "data folder %s is on a network file system (nfs), where a database is not safe: choose a folder on a local disk",
+		},
+		{name: "fuse", kind: fsKind{"fuse", false}, wantsLog: "data folder may be on a network file system"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			o := options(t)
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			o.hooks.kind = func(string) (fsKind, error) { return tt.kind, nil }
+			if tt.refused != "" {
+				_, err := Open(t.Context(), o)
+				if want := fmt.Sprintf(tt.refused, o.Dir); err == nil || err.Error() != want {
+					t.Errorf("Open: error %v\nwant %s", err, want)
+				}
+				return
+			}
+			unserved(t, o)
+			if got := strings.Contains(log.String(), "network"); got != (tt.wantsLog != "") || !strings.Contains(log.String(), tt.wantsLog) {
+				t.Errorf("log = %q, want %q in it", log.String(), tt.wantsLog)
+			}
+		})
+	}
+}
+
+func TestThisFolderIsNotOnANetwork(t *testing.T) {
+	kind, err := diskKind(t.TempDir())
+	if err != nil || kind.remote {
+		t.Errorf("diskKind of a temporary folder = %v, %v; want a local one", kind, err)
+	}
+	sp, err := diskSpace(t.TempDir())
+	if err != nil || sp.free == 0 || sp.total < sp.free {
+		t.Errorf("diskSpace of a temporary folder = %+v, %v; want some free", sp, err)
+	}
+}
+
+// damage makes a database with an event in it and gives its file to spoil.
+func damage(t *testing.T, o Options, spoil func([]byte) []byte) []byte {
+	t.Helper()
+	s := serve(t, o)
+	for range 50 {
+		accept(t, s.Store)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(o.Dir, "hookrun.db")
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = spoil(file)
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestADamagedDatabase(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func([]byte) []byte
+		says  string
+	}{
+		{"not a database", func([]byte) []byte { return bytes.Repeat([]byte("garbage "), 4096) }, "read format: sqlite3: file is not a database"},
+		{"cut short", func(b []byte) []byte { return b[:len(b)/2] }, "read format: sqlite3: database disk image is malformed"},
+		{"schema overwritten", func(b []byte) []byte {
+			copy(b[100:], bytes.Repeat([]byte{0xff}, 8092))
+			return b
+		}, "read format: sqlite3: database disk image is malformed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := options(t)
+			path := filepath.Join(o.Dir, "hookrun.db")
+			spoiled := damage(t, o, tt.spoil)
+			log := []byte("not a log either")
+			if err := os.WriteFile(path+"-wal", log, 0o600); err != nil {
+				t.Fatal(err)
+			}
+
+			_, err := Open(t.Context(), o)
+			want := "database is damaged: " + path + ": " + tt.says + " (start with -on-corrupt=fresh to put it aside and begin with an empty one)"
+			if err == nil || err.Error() != want || !errors.Is(err, ErrCorrupt) {
+				t.Errorf("Open: error %v\nwant %s", err, want)
+			}
+
+			o.FreshOnCorrupt = true
+			at := time.Date(2026, 7, 1, 10, 0, 0, 0, time.UTC)
+			o.hooks.now = func() time.Time { return at }
+			s := serve(t, o)
+			accept(t, s.Store)
+			wantFile(t, path+".corrupt-20260701T100000Z", spoiled)
+			wantFile(t, path+".corrupt-20260701T100000Z-wal", log)
+		})
+	}
+}
+
+func wantFile(t *testing.T, path string, want []byte) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+	} else if !bytes.Equal(got, want) {
+		t.Errorf("%s has changed: %d bytes, want %d as they were", path, len(got), len(want))
+	}
+}
+
+func TestAFailedOpenLetsGoOfTheFolder(t *testing.T) {
+	o := options(t)
+	damage(t, o, func([]byte) []byte { return []byte(strings.Repeat("garbage ", 4096)) })
+	for range 2 { // the second would find it locked
+		if _, err := Open(t.Context(), o); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("Open: error %v, want %v", err, ErrCorrupt)
+		}
+	}
+}
+
+func TestStateNamesInTheSchemaAreTheEngines(t *testing.T) {
+	if engine.Queued != "queued" || engine.Running != "running" {
+		t.Errorf("states = %q, %q; the schema and its queries say 'queued', 'running'", engine.Queued, engine.Running)
+	}
+}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// migrations bring a database from one format to the next: number n, from 0, is
+// run on format n and makes it format n+1. What was released never changes.
+var migrations = []string{
+	`
+CREATE TABLE events (
+	seq       INTEGER PRIMARY KEY AUTOINCREMENT, -- order of arrival
+	id        TEXT NOT NULL UNIQUE,
+	received  INTEGER NOT NULL, -- this and all times: nanoseconds since 1970, 0 for none
+	source    TEXT NOT NULL,
+	delivery  TEXT NOT NULL,    -- '' where the source has no name for it
+	remote    TEXT NOT NULL,
+	bucket    TEXT NOT NULL,
+	bucket_id TEXT NOT NULL,
+	input     TEXT NOT NULL,
+	method    TEXT NOT NULL,
+	path      TEXT NOT NULL,
+	query     TEXT NOT NULL,
+	header    TEXT NOT NULL,    -- JSON: [["Name", "value", …], …]
+	meta      TEXT NOT NULL,    -- JSON: the same
+	body_err  TEXT NOT NULL,
+	match_err TEXT NOT NULL,
+	rules     TEXT NOT NULL,    -- hash of the rules that were asked
+	verdicts  TEXT NOT NULL,    -- JSON
+	body      BLOB NOT NULL     -- last: a long one fills pages of its own
+);
+CREATE UNIQUE INDEX events_delivery ON events(source, delivery) WHERE delivery != '';
+
+CREATE TABLE runs (
+	seq       INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice, not even after a deletion
+	id        TEXT NOT NULL UNIQUE,
+	event     TEXT NOT NULL REFERENCES events(id) ON DELETE CASCADE,
+	rule      TEXT NOT NULL,
+	rule_hash TEXT NOT NULL,
+	state     TEXT NOT NULL,
+	attempt   INTEGER NOT NULL,
+	cut       INTEGER NOT NULL,
+	due       INTEGER NOT NULL,
+	created   INTEGER NOT NULL,
+	started   INTEGER NOT NULL,
+	finished  INTEGER NOT NULL,
+	err       TEXT NOT NULL
+);
+CREATE INDEX runs_event ON runs(event);
+CREATE INDEX runs_unfinished ON runs(seq) WHERE state IN ('queued', 'running');
+
+CREATE TABLE steps (
+	run      INTEGER NOT NULL REFERENCES runs(seq) ON DELETE CASCADE,
+	attempt  INTEGER NOT NULL,
+	idx      INTEGER NOT NULL,
+	step     TEXT NOT NULL,
+	kind     TEXT NOT NULL,
+	state    TEXT NOT NULL,
+	started  INTEGER NOT NULL,
+	finished INTEGER NOT NULL,
+	err      TEXT NOT NULL,
+	output   TEXT NOT NULL, -- JSON, but for what follows
+	header   TEXT NOT NULL, -- JSON, as of an event
+	process  TEXT NOT NULL, -- JSON
+	body     BLOB NOT NULL,
+	PRIMARY KEY (run, attempt, idx)
+);
+
+CREATE TABLE output (
+	run     INTEGER NOT NULL REFERENCES runs(seq) ON DELETE CASCADE,
+	attempt INTEGER NOT NULL,
+	idx     INTEGER NOT NULL,
+	stream  TEXT NOT NULL,
+	off     INTEGER NOT NULL, -- of data in the stream
+	data    BLOB NOT NULL,
+	PRIMARY KEY (run, attempt, idx, stream, off)
+);
+`,
+}
+
+// migrate brings the database to the newest format, in one transaction.
+func migrate(c *conn) error {
+	have, err := format(c)
+	if err != nil {
+		return err
+	}
+	if have == len(migrations) {
+		return nil
+	}
+	if err := c.exec(`BEGIN IMMEDIATE`); err != nil {
+		return fmt.Errorf("begin migration: %w", err)
+	}
+	for n := have; n < len(migrations); n++ {
+		if err := c.db.Exec(migrations[n]); err != nil {
+			return errors.Join(fmt.Errorf("migrate from format %d: %w", n, err), c.exec(`ROLLBACK`))
+		}
+	}
+	if err := c.db.Exec(fmt.Sprintf(`PRAGMA user_version = %d; COMMIT`, len(migrations))); err != nil {
+		return fmt.Errorf("finish migration to format %d: %w", len(migrations), err)
+	}
+	return nil
+}
+
+// format returns the number of the database's format; 0 is an empty one.
+func format(c *conn) (int, error) {
+	n, err := c.number(`PRAGMA user_version`)
+	if err != nil {
+		return 0, fmt.Errorf("read format: %w", err)
+	}
+	if n > int64(len(migrations)) {
+		return 0, fmt.Errorf("made by a newer hookrun: its format is %d, this one knows up to %d", n, len(migrations))
+	}
+	return int(n), nil
+}

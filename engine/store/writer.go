@@ -1,0 +1,290 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine"
+)
+
+// How the writer keeps the log of the database short.
+const (
+	tickEvery       = time.Second // looks at the disk, and checkpoints when there was nothing to write
+	checkpointPages = 1000        // of the log, about 8 MB: a checkpoint is due
+	restartPages    = 8000        // of the log, about 64 MB: readers are waited for, up to busy_timeout
+)
+
+// op is one thing to write. Its do runs inside a transaction, with others before
+// and after it, and once more where that transaction failed.
+type op struct {
+	do    func(*conn) error
+	event bool // takes an event in: refused while the gate is shut
+	size  int  // bytes that it writes, about
+
+	claimed atomic.Bool   // by the writer, who does it, or by its caller, who gave up
+	done    chan struct{} // closed by the writer after err is set
+	err     error
+}
+
+// claim reports whether the caller is the first to decide about the op.
+func (o *op) claim() bool { return o.claimed.CompareAndSwap(false, true) }
+
+func (o *op) finish(err error) {
+	o.err = err
+	close(o.done)
+}
+
+func finish(ops []*op, err error) {
+	for _, o := range ops {
+		o.finish(err)
+	}
+}
+
+// writer owns the connection that writes. Only its goroutine touches it.
+type writer struct {
+	conn *conn
+	path string // of the database
+	gate *gate
+	log  *slog.Logger
+
+	logPages   int  // in the database's log
+	triedPages int  // logPages at the last checkpoint of this log
+	unmoved    bool // the log has what the database has not
+	wrote      bool // since the last tick
+}
+
+func newWriter(c *conn, path string, g *gate, log *slog.Logger) *writer {
+	w := &writer{conn: c, path: path, gate: g, log: log}
+	c.db.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
+		if pages < w.logPages {
+			w.triedPages = 0 // the log was begun anew
+		}
+		w.logPages, w.unmoved = pages, true
+		return nil
+	})
+	return w
+}
+
+// run does ops until ctx ends, then those that are queued. Its error is fatal.
+func (w *writer) run(ctx context.Context, ops <-chan *op) error {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case o := <-ops:
+			err = w.commit(gather(o, ops))
+			if err == nil && w.logPages-w.triedPages >= checkpointPages {
+				err = w.checkpoint()
+			}
+			w.wrote = true
+		case <-tick.C:
+			err = w.tick()
+		case <-ctx.Done():
+			return w.drain(ops)
+		}
+		if err != nil {
+			return w.fatal(err)
+		}
+	}
+}
+
+// gather takes o and what waits behind it, up to the bounds of a batch.
+func gather(o *op, ops <-chan *op) []*op {
+	var batch []*op
+	size := 0
+	for {
+		if o.claim() {
+			batch = append(batch, o)
+			size += o.size
+		}
+		if len(batch) == maxBatch || size >= maxBatchBytes {
+			return batch
+		}
+		select {
+		case o = <-ops:
+		default:
+			return batch
+		}
+	}
+}
+
+// drain does what is queued at the moment, and leaves an empty log behind.
+func (w *writer) drain(ops <-chan *op) error {
+	for range len(ops) { // bounded: callers may go on
+		select {
+		case o := <-ops:
+			if err := w.commit(gather(o, ops)); err != nil {
+				return w.fatal(err)
+			}
+		default:
+		}
+	}
+	if _, _, err := w.conn.db.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE); err != nil {
+		return w.fatal(w.survivable(fmt.Errorf("checkpoint %s: %w", w.path, err)))
+	}
+	return nil
+}
+
+// commit does the ops of a batch in one transaction and answers their callers.
+// Its error is fatal, and all of them have it.
+func (w *writer) commit(batch []*op) error {
+	batch = w.admit(batch)
+	if len(batch) == 0 {
+		return nil
+	}
+	err := w.transact(batch)
+	switch causeOf(err, w.gate) {
+	case causeNone:
+		finish(batch, nil)
+	case causeSpace:
+		// The gate's ballast is there for this: what is no new event goes on.
+		w.gate.shutFull()
+		if w.gate.dropBallast() {
+			return w.commit(batch)
+		}
+		finish(batch, w.gate.health())
+	case causeReadOnly:
+		w.gate.shutReadOnly(err)
+		finish(batch, w.gate.health())
+	case causeBusy:
+		finish(batch, fmt.Errorf("%w: %s is locked by another program: %w", engine.ErrUnavailable, w.path, err))
+	case causeBroken, causeCorrupt:
+		finish(batch, err)
+		return err
+	default:
+		return w.commitSingly(batch, err)
+	}
+	return nil
+}
+
+// commitSingly gives each op a transaction of its own, so that the one that
+// failed the batch with err does not fail its neighbours.
+func (w *writer) commitSingly(batch []*op, err error) error {
+	if len(batch) == 1 {
+		batch[0].finish(err)
+		return nil
+	}
+	for i := range batch {
+		if err := w.commit(batch[i : i+1]); err != nil {
+			finish(batch[i+1:], err)
+			return err
+		}
+	}
+	return nil
+}
+
+// admit refuses the ops that take events in where the disk has no room for
+// them, and returns the others.
+func (w *writer) admit(batch []*op) []*op {
+	w.gate.look()
+	refused := w.gate.health()
+	if refused == nil {
+		return batch
+	}
+	kept := batch[:0:0]
+	for _, o := range batch {
+		if o.event {
+			o.finish(refused)
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+func (w *writer) transact(batch []*op) (err error) {
+	if err := w.conn.exec(`BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	for _, o := range batch {
+		if err := o.do(w.conn); err != nil {
+			return w.rollback(err)
+		}
+	}
+	if err := w.conn.exec(`COMMIT`); err != nil {
+		return w.rollback(err)
+	}
+	return nil
+}
+
+// rollback undoes a transaction that err broke; some errors have done it already.
+func (w *writer) rollback(err error) error {
+	if w.conn.db.GetAutocommit() {
+		return err
+	}
+	return errors.Join(err, w.conn.exec(`ROLLBACK`))
+}
+
+// tick keeps the gate as the disk is, and moves the log into the database while
+// nothing else is to do.
+func (w *writer) tick() error {
+	if err := w.survivable(w.gate.tick(w.probe)); err != nil {
+		return err
+	}
+	idle := !w.wrote
+	w.wrote = false
+	if idle && w.unmoved {
+		return w.checkpoint()
+	}
+	return nil
+}
+
+// probe writes what is there already: does a commit come through?
+func (w *writer) probe() error {
+	return w.transact([]*op{{do: func(c *conn) error {
+		return c.exec(`UPDATE sqlite_sequence SET seq = seq`)
+	}}})
+}
+
+// checkpoint moves the log into the database. What readers hold back stays for
+// the next time. A full disk is no harm here: the log keeps it all.
+func (w *writer) checkpoint() error {
+	mode := sqlite3.CHECKPOINT_PASSIVE
+	if w.logPages >= restartPages {
+		mode = sqlite3.CHECKPOINT_RESTART
+	}
+	total, moved, err := w.conn.db.WALCheckpoint("main", mode)
+	w.triedPages = w.logPages
+	if err != nil {
+		return w.survivable(fmt.Errorf("checkpoint %s: %w", w.path, err))
+	}
+	w.unmoved = moved < total
+	return nil
+}
+
+// survivable passes on only those errors that end the writer. The others have
+// done no harm: the gate is told, and the next try may fare better.
+func (w *writer) survivable(err error) error {
+	switch causeOf(err, w.gate) {
+	case causeBroken, causeCorrupt:
+		return err
+	case causeSpace:
+		w.gate.shutFull()
+		w.gate.dropBallast()
+	case causeReadOnly:
+		w.gate.shutReadOnly(err)
+	case causeBusy, causeOwn:
+		w.log.Warn("database upkeep put off", "err", err)
+	}
+	return nil
+}
+
+// fatal says what the error means, and marks a damaged database so that the next
+// Open does not build on it.
+func (w *writer) fatal(err error) error {
+	if err == nil {
+		return nil
+	}
+	if causeOf(err, w.gate) != causeCorrupt {
+		return fmt.Errorf("%w: write %s: %w", ErrIO, w.path, err)
+	}
+	err = fmt.Errorf("%w: write %s: %w", ErrCorrupt, w.path, err)
+	return errors.Join(err, markDamaged(w.path, err))
+}

@@ -1,0 +1,612 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hookrun/relay/relaytest"
+)
+
+func TestRunRefusesOptions(t *testing.T) {
+	good := Options{URL: "wss://relay.example/v1/socket", Key: "k", Secret: "s3cret",
+		Handle: func(context.Context, Message) error { return nil }}
+	tests := []struct {
+		name   string
+		change func(*Options)
+		want   string
+	}{
+		{"no url", func(o *Options) { o.URL = "" }, "relay url: want wss://host/v1/socket"},
+		{"https", func(o *Options) { o.URL = "https://relay.example/" }, "relay url: want wss://host/v1/socket"},
+		{"no host", func(o *Options) { o.URL = "wss:///v1/socket" }, "relay url: want wss://host/v1/socket"},
+		{"broken, with a password", func(o *Options) { o.URL = "wss://u:pass word@h:x/%zz" }, "relay url: want wss://host/v1/socket"},
+		{"userinfo", func(o *Options) { o.URL = "wss://user:password@relay.example/" },
+			"relay url of relay.example has a user name in it; set key and secret instead"},
+		{"plain to the network", func(o *Options) { o.URL = "ws://relay.example:8080/?token=x" },
+			"relay url ws://relay.example:8080 sends key and secret readable over the network; use wss://"},
+		{"no key", func(o *Options) { o.Key = "" }, "relay relay.example needs a key and a secret"},
+		{"no secret", func(o *Options) { o.Secret = "" }, "relay relay.example needs a key and a secret"},
+		{"no handler", func(o *Options) { o.Handle = nil }, "relay client has no Handle"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := good
+			tt.change(&o)
+			err := NewClient(o).Run(t.Context())
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("Run = %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPlainURLsThatAreTaken(t *testing.T) {
+	tests := []struct {
+		url      string
+		insecure bool
+	}{
+		{"ws://localhost:8080/v1/socket", false},
+		{"ws://127.0.0.1/v1/socket", false},
+		{"ws://127.8.9.10/v1/socket", false},
+		{"ws://[::1]:8080/v1/socket", false},
+		{"ws://relay:8080/v1/socket", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.url, func(t *testing.T) {
+			o := Options{URL: tt.url, Insecure: tt.insecure, Key: "k", Secret: "s",
+				Handle: func(context.Context, Message) error { return nil }}
+			if _, err := o.check(); err != nil {
+				t.Errorf("check = %v, want nil", err)
+			}
+		})
+	}
+}
+
+func TestSaysWhatTheProtocolWants(t *testing.T) {
+	tests := []struct {
+		name string
+		o    Options
+		want []string
+	}{
+		{"some buckets", Options{Key: "key", Secret: "secret", Buckets: []string{"deploys", "b2"}}, []string{
+			`{"action":"auth","key":"key","secret":"secret"}`,
+			`{"action":"subscribe","buckets":["deploys","b2"]}`,
+			`{"action":"pong"}`,
+		}},
+		{"all buckets, with an API key", Options{Key: "whr", Secret: "sk-0123"}, []string{
+			`{"action":"auth","key":"whr","secret":"sk-0123"}`,
+			`{"action":"subscribe"}`,
+			`{"action":"pong"}`,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, r := bubble(t, relaytest.Options{Key: tt.o.Key, Secret: tt.o.Secret}, tt.o, nil)
+				subscribed(t, srv)
+				if err := srv.Ping(); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				r.stop()
+				var got []string
+				for _, f := range srv.Frames() {
+					got = append(got, f.Raw)
+				}
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("frames = %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestMessagesAreHandledInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		srv, r := bubble(t, relaytest.Options{}, Options{Buckets: []string{"deploys"}}, nil)
+		subscribed(t, srv)
+		for i := range n {
+			send(t, srv, fmt.Sprint(i))
+		}
+		for i := range n {
+			if m := r.next(t); string(m.Body) != fmt.Sprint(i) {
+				t.Fatalf("message %d = %s, want %d", i, m.Body, i)
+			}
+		}
+		synctest.Wait()
+		if s := r.Status(); !s.Connected || s.Received != n || s.Accepted != n || s.Skipped != 0 {
+			t.Errorf("status = %+v, want connected, %d received and accepted", s, n)
+		}
+	})
+}
+
+func TestHandleIsCalledForOneMessageAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, overlaps, handled atomic.Int32
+		srv, _ := bubble(t, relaytest.Options{}, Options{Handle: func(ctx context.Context, _ Message) error {
+			if running.Add(1) > 1 {
+				overlaps.Add(1)
+			}
+			sleep(ctx, time.Second)
+			running.Add(-1)
+			handled.Add(1)
+			return nil
+		}}, nil)
+		subscribed(t, srv)
+		for range 10 {
+			send(t, srv, "x")
+		}
+		time.Sleep(time.Minute)
+		if overlaps.Load() != 0 || handled.Load() != 10 {
+			t.Errorf("overlaps, handled = %d, %d, want 0, 10", overlaps.Load(), handled.Load())
+		}
+	})
+}
+
+func TestConnectsAgainAfter(t *testing.T) {
+	tests := []struct {
+		name  string
+		end   func(*testing.T, *relaytest.Server)
+		error string // in the status
+	}{
+		{"cut", func(_ *testing.T, s *relaytest.Server) { s.CutConnections() }, "read from relay: "},
+		{"cut in a frame", func(_ *testing.T, s *relaytest.Server) { s.CutMidFrame() }, "read from relay: websocket: close 1006 (abnormal closure): unexpected EOF"},
+		{"service restart", func(t *testing.T, s *relaytest.Server) {
+			if err := s.CloseConnections(1012, "restarting"); err != nil {
+				t.Error(err)
+			}
+		}, "read from relay: websocket: close 1012: restarting"},
+		{"declared length of an exabyte", func(t *testing.T, s *relaytest.Server) {
+			s.WriteBytes([]byte("\x81\x7f\x0f\xff\xff\xff\xff\xff\xff\xff"))
+		},
+			"the relay sent a frame of more than 33554432 bytes: websocket: read limit exceeded"},
+		{"masked frame", func(t *testing.T, s *relaytest.Server) { s.WriteBytes([]byte("\x81\x81abcdx")) }, "read from relay: websocket: bad MASK"},
+		{"compressed frame", func(t *testing.T, s *relaytest.Server) { s.WriteBytes([]byte("\xc1\x01x")) }, "read from relay: websocket: RSV1 set"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+				subscribed(t, srv)
+				send(t, srv, "before")
+				tt.end(t, srv)
+				time.Sleep(10 * time.Second)
+				subscribed(t, srv)
+				send(t, srv, "after")
+				if a, b := r.next(t), r.next(t); string(a.Body) != "before" || string(b.Body) != "after" {
+					t.Errorf("messages = %s, %s, want before, after", a.Body, b.Body)
+				}
+				s := r.Status()
+				if !s.Connected || s.Reconnects != 1 || !strings.Contains(s.LastError, tt.error) {
+					t.Errorf("status = %+v, want connected, 1 reconnect, last error with %q", s, tt.error)
+				}
+			})
+		})
+	}
+}
+
+func TestFlapsLeaveNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const flaps = 150
+		srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+		var before int
+		for i := range flaps {
+			subscribed(t, srv)
+			send(t, srv, fmt.Sprint(i))
+			r.next(t)
+			time.Sleep(usefulAfter) // so that the backoff stays low
+			synctest.Wait()
+			if i == 5 {
+				before = runtime.NumGoroutine()
+			}
+			if i == flaps-1 {
+				break
+			}
+			srv.CutConnections()
+			synctest.Wait()
+		}
+		if after := runtime.NumGoroutine(); after > before {
+			t.Errorf("goroutines after %d flaps = %d, want no more than the %d after 5", flaps, after, before)
+		}
+		if s := r.Status(); s.Reconnects != flaps-1 || s.Accepted != flaps {
+			t.Errorf("status = %+v, want %d reconnects, %d accepted", s, flaps-1, flaps)
+		}
+	})
+}
+
+func TestWaitsGrowWhileTheRelayIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dials := 0
+		start(t, Options{URL: "ws://127.0.0.1:1/"}, func(c *Client) {
+			c.dialNet = func(context.Context, string, string) (net.Conn, error) {
+				dials++
+				return nil, errors.New("connection refused")
+			}
+		})
+		// Ceilings of 0.5 to 32 s, then 60 s, average half: 100 tries take 48
+		// minutes on average; in 6 hours fit about 720.
+		time.Sleep(6 * time.Hour)
+		synctest.Wait()
+		if dials < 500 || dials > 1000 {
+			t.Errorf("dials in 6 hours = %d, want about 720", dials)
+		}
+	})
+}
+
+func TestConnectionsThatEndAtOnceDontResetTheWait(t *testing.T) {
+	tests := []struct {
+		name     string
+		up       time.Duration // how long each connection lives
+		low, top int64         // reconnects in the hour
+	}{
+		{"at once", 0, 90, 250},
+		{"after a useful while", usefulAfter, 300, 360},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				for srv.WaitSubscribed(ctx, 1) == nil {
+					time.Sleep(tt.up)
+					synctest.Wait()
+					srv.CutConnections()
+					synctest.Wait()
+				}
+				if got := r.Status().Reconnects; got < tt.low || got > tt.top {
+					t.Errorf("reconnects in an hour = %d, want %d to %d", got, tt.low, tt.top)
+				}
+			})
+		})
+	}
+}
+
+func TestRefusedKeyIsRetriedSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{Key: "other", Secret: "other"}, Options{Key: "the-key", Secret: "the-s3cret"}, nil)
+		time.Sleep(10 * time.Minute)
+		tries := len(srv.Frames())
+		if tries < 10*60/90 || tries > 11 {
+			t.Errorf("tries in 10 minutes = %d, want one in 60 to 90 seconds", tries)
+		}
+		const want = `the key was refused: relay 127.0.0.1:1 does not take key "the-key" (unauthorized: bad key or secret)`
+		if got := r.Status(); got.LastError != want || got.Connected {
+			t.Errorf("status = %+v, want last error %s", got, want)
+		}
+		if got := r.logs.count("relay refused the key, will try again"); got != tries {
+			t.Errorf("log lines of a refusal = %d, want %d", got, tries)
+		}
+		if strings.Contains(r.logs.String(), "the-s3cret") {
+			t.Errorf("the log holds the secret:\n%s", r.logs)
+		}
+		srv.SetKey("the-key", "the-s3cret")
+		time.Sleep(2 * time.Minute)
+		if !r.Status().Connected {
+			t.Errorf("status = %+v, want connected once the key is taken", r.Status())
+		}
+	})
+}
+
+func TestBufferedMessagesSurviveTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		got := make(chan string, 100)
+		srv, _ := bubble(t, relaytest.Options{}, Options{Handle: func(_ context.Context, m Message) error {
+			<-open
+			got <- string(m.Body)
+			return nil
+		}}, nil)
+		for i := range 5 {
+			subscribed(t, srv)
+			send(t, srv, fmt.Sprint(2*i))
+			send(t, srv, fmt.Sprint(2*i+1))
+			synctest.Wait()
+			srv.CutConnections()
+			synctest.Wait()
+		}
+		close(open)
+		for i := range 10 {
+			if m := <-got; m != fmt.Sprint(i) {
+				t.Fatalf("message %d = %s, want %d", i, m, i)
+			}
+		}
+	})
+}
+
+func TestHandleErrorRepeatsTheSameMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls []string
+		var down atomic.Bool
+		down.Store(true)
+		srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(_ context.Context, m Message) error {
+			calls = append(calls, string(m.Body))
+			if down.Load() {
+				return errors.New("disk full")
+			}
+			return nil
+		}}, nil)
+		subscribed(t, srv)
+		send(t, srv, "a")
+		send(t, srv, "b")
+		time.Sleep(10 * time.Minute)
+		if r.Status().Accepted != 0 {
+			t.Errorf("accepted = %d while Handle fails, want 0", r.Status().Accepted)
+		}
+		down.Store(false)
+		time.Sleep(maxHandWait)
+		synctest.Wait()
+		tries := len(calls) - 1
+		if calls[tries] != "b" || slices.Index(calls, "b") != tries {
+			t.Errorf("calls = %q, want only a until it was taken, then b", calls)
+		}
+		// Waits of half of 0.5 to 30 s: about 45 in 10 minutes.
+		if tries < 25 || tries > 80 {
+			t.Errorf("tries in 10 minutes = %d, want about 45", tries)
+		}
+		if n := r.logs.count("relay message not accepted"); n != 1 {
+			t.Errorf("log lines of the outage = %d, want 1:\n%s", n, r.logs)
+		}
+		if n := r.logs.count("relay messages are accepted again"); n != 1 {
+			t.Errorf("log lines of its end = %d, want 1:\n%s", n, r.logs)
+		}
+	})
+}
+
+func TestFullQueuePushesBackAndLosesNothingRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		got := make(chan string, 2*maxWaiting)
+		srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(_ context.Context, m Message) error {
+			<-open
+			got <- string(m.Body)
+			return nil
+		}}, nil)
+		subscribed(t, srv)
+		for i := range maxWaiting + 1 {
+			send(t, srv, fmt.Sprint(i))
+		}
+		synctest.Wait()
+		more := make(chan error, 1)
+		go func() {
+			_, err := srv.Send("deploys", relaytest.Webhook{Body: []byte("pushed back")})
+			more <- err
+		}()
+		time.Sleep(blockedMax - time.Second)
+		if len(more) != 0 || !r.Status().Connected {
+			t.Errorf("with a full queue send returned (%d), connected = %t; want it to wait", len(more), r.Status().Connected)
+		}
+		time.Sleep(5 * time.Second)
+		if err := <-more; err == nil {
+			t.Error("send = nil, want an error: the client is gone")
+		}
+		if s := r.Status(); s.Connected || s.LastError != "messages could not be handed over for 30s" {
+			t.Errorf("status = %+v, want not connected, because messages could not be handed over", s)
+		}
+		time.Sleep(time.Hour)
+		if n := len(srv.Frames()); n != 2 {
+			t.Errorf("frames from the client = %d, want 2: no second connection before there is room", n)
+		}
+		close(open)
+		subscribed(t, srv)
+		send(t, srv, fmt.Sprint(maxWaiting+1))
+		for i := range maxWaiting + 2 {
+			if m := <-got; m != fmt.Sprint(i) {
+				t.Fatalf("message %d = %s, want %d", i, m, i)
+			}
+		}
+		if n := r.logs.count("no room for relay messages"); n != 1 {
+			t.Errorf("log lines of the full queue = %d, want 1", n)
+		}
+	})
+}
+
+func TestStopSaysGoodbyeAndCountsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(ctx context.Context, _ Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}, nil)
+		subscribed(t, srv)
+		for range 3 {
+			send(t, srv, "x")
+		}
+		synctest.Wait()
+		begin := time.Now()
+		r.stop()
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("stop took %s, want no wait for a relay that answers", took)
+		}
+		synctest.Wait()
+		if got := srv.Closes(); !slices.Equal(got, []int{1001}) {
+			t.Errorf("close codes = %v, want 1001", got)
+		}
+		if !strings.Contains(r.logs.String(), `msg="stopped with relay messages not accepted" relay=127.0.0.1:1 messages=3`) {
+			t.Errorf("the log does not count the 3 messages that waited:\n%s", r.logs)
+		}
+		if s := r.Status(); s.Connected || s.LastError != "" || s.Received != 3 || s.Accepted != 0 {
+			t.Errorf("status = %+v, want not connected, 3 received, no error", s)
+		}
+	})
+}
+
+func TestStopWithAFullQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(ctx context.Context, _ Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}, nil)
+		subscribed(t, srv)
+		for range maxWaiting + 1 {
+			send(t, srv, "x")
+		}
+		synctest.Wait()
+		r.stop()
+		if !strings.Contains(r.logs.String(), fmt.Sprintf("messages=%d", maxWaiting+1)) {
+			t.Errorf("the log does not count %d messages:\n%s", maxWaiting+1, r.logs)
+		}
+	})
+}
+
+func TestSilentRelayIsLeft(t *testing.T) {
+	tests := []struct {
+		name string
+		ping func(*relaytest.Server) error // every minute
+		want int64                         // reconnects in an hour
+	}{
+		{"status pings", (*relaytest.Server).Ping, 0},
+		{"control pings", (*relaytest.Server).ControlPing, 0},
+		{"nothing", func(*relaytest.Server) error { return nil }, 37}, // 90 to 95 s and a wait of 0.5 s at most
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, r := bubble(t, relaytest.Options{PingEvery: -1}, Options{}, nil)
+				subscribed(t, srv)
+				for range 60 {
+					time.Sleep(time.Minute)
+					if err := tt.ping(srv); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				s := r.Status()
+				if s.Reconnects < tt.want || s.Reconnects > tt.want+3 {
+					t.Errorf("reconnects in an hour = %d, want %d", s.Reconnects, tt.want)
+				}
+				if tt.want > 0 && s.LastError != "nothing came for 1m30s" {
+					t.Errorf("last error = %s, want nothing came for 1m30s", s.LastError)
+				}
+			})
+		})
+	}
+}
+
+func TestConnectsAgainAfterSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slept atomic.Int64
+		srv, r := bubble(t, relaytest.Options{}, Options{}, func(c *Client) {
+			c.wall = func() time.Time { return wallClock().Add(time.Duration(slept.Load())) }
+		})
+		subscribed(t, srv)
+		time.Sleep(time.Hour)
+		if r.Status().Reconnects != 0 {
+			t.Fatalf("reconnects = %d before the clock jumped, want 0", r.Status().Reconnects)
+		}
+		slept.Store(int64(8 * time.Hour))
+		time.Sleep(watchEvery + goodbyeWait + firstWait)
+		synctest.Wait()
+		s := r.Status()
+		if s.Reconnects != 1 || !s.Connected || s.LastError != "the clock jumped, this machine may have slept" {
+			t.Errorf("status = %+v, want a new connection, because the clock jumped", s)
+		}
+	})
+}
+
+func TestGarbageIsSkippedAndTheConnectionKept(t *testing.T) {
+	for name, data := range garbage() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+				subscribed(t, srv)
+				raw(t, srv, 1, data)
+				send(t, srv, "good")
+				if m := r.next(t); string(m.Body) != "good" {
+					t.Errorf("message = %s, want good", m.Body)
+				}
+				if s := r.Status(); s.Skipped != 1 || s.Reconnects != 0 {
+					t.Errorf("status = %+v, want 1 skipped on the same connection", s)
+				}
+				line := fmt.Sprintf(`msg="relay frame not understood, skipped" relay=127.0.0.1:1 bytes=%d`+"\n", len(data))
+				if !strings.Contains(r.logs.String(), line) {
+					t.Errorf("log = %s, want a line that ends in %s", r.logs, line)
+				}
+			})
+		})
+	}
+}
+
+func TestBinaryFrameIsSkipped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+		subscribed(t, srv)
+		raw(t, srv, 2, `{"type":"webhook","meta":{"bucket_name":"b"},"body":"binary"}`)
+		send(t, srv, "good")
+		if m := r.next(t); string(m.Body) != "good" || r.Status().Skipped != 1 {
+			t.Errorf("message, skipped = %s, %d, want good, 1", m.Body, r.Status().Skipped)
+		}
+	})
+}
+
+func TestUnknownKindsAreIgnored(t *testing.T) {
+	frames := []string{
+		`{"type":"shutdown","status":7,"meta":[]}`,
+		`{"type":"status","status":"draining","message":"unauthorized"}`,
+		`{"type":"status","status":"authenticated","message":""}`,
+		`{"type":"status","status":"subscribed","message":"subscribed to buckets: unauthorized"}`,
+	}
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+		subscribed(t, srv)
+		for range 5 {
+			for _, f := range frames {
+				raw(t, srv, 1, f)
+			}
+		}
+		send(t, srv, "good")
+		r.next(t)
+		s := r.Status()
+		if s.Ignored != int64(5*len(frames)) || s.Skipped != 0 || s.Reconnects != 0 {
+			t.Errorf("status = %+v, want %d ignored on the same connection", s, 5*len(frames))
+		}
+		if n := len(srv.Frames()); n != 2 {
+			t.Errorf("frames sent = %d, want no second subscribe", n)
+		}
+	})
+}
+
+func TestTooMuchGarbageInARowEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+		subscribed(t, srv)
+		for range 3 {
+			for range maxBad - 1 {
+				raw(t, srv, 1, "garbage")
+			}
+			send(t, srv, "good")
+			r.next(t)
+		}
+		if s := r.Status(); s.Reconnects != 0 || s.Skipped != 3*(maxBad-1) {
+			t.Errorf("status = %+v, want one connection, %d skipped", s, 3*(maxBad-1))
+		}
+		for range maxBad {
+			raw(t, srv, 1, "garbage")
+		}
+		time.Sleep(10 * time.Second)
+		subscribed(t, srv)
+		synctest.Wait()
+		s := r.Status()
+		if s.Reconnects != 1 || s.LastError != "10 frames in a row could not be understood" {
+			t.Errorf("status = %+v, want a new connection, because of 10 frames in a row", s)
+		}
+		if got := srv.Closes(); !slices.Equal(got, []int{1008}) {
+			t.Errorf("close codes = %v, want 1008", got)
+		}
+	})
+}
+
+func raw(t *testing.T, srv *relaytest.Server, kind int, data string) {
+	t.Helper()
+	if err := srv.SendRaw(kind, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}

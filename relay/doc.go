@@ -1,0 +1,39 @@
+// Package relay is the client of a webhook relay: it connects out to the
+// relay's WebSocket, so that a machine without a public address gets webhooks,
+// and hands each to a function.
+//
+// The wire, one JSON object per text frame (C client, R relay):
+//
+//	C  GET /v1/socket, upgraded                     no subprotocol, no compression
+//	C  {"action":"auth","key":"K","secret":"S"}     "whr" and "sk-…" for an API key
+//	R  {"type":"status","status":"authenticated","message":"…"}
+//	                   or "unauthorized", "forbidden": the connection ends
+//	C  {"action":"subscribe","buckets":["name-or-id"]}    no buckets: all of them
+//	R  {"type":"status","status":"subscribed","message":"…"}
+//	R  {"type":"status","status":"ping","message":""}     every minute at most
+//	C  {"action":"pong"}
+//	R  {"type":"webhook","meta":{"id":"…","bucked_id":"…","bucket_name":"…",
+//	    "input_id":"…","input_name":"…","output_name":"…","output_destination":"…"},
+//	    "headers":{"Content-Type":["application/json"]},"query":"a=b","body":"…","method":"PUT"}
+//
+// bucked_id is the relay's own spelling; bucket_id is read too. A relay may add
+// body_base64 for bodies that are not UTF-8, meta.path, and fields unknown
+// here. The protocol has no acknowledgement: a relay sends a webhook once and
+// forgets it.
+//
+// How a message goes, and who owns what:
+//
+//	Run ─► connect ─► session.run ─► read    owns reading, decodes ─► queue
+//	  │    one session at a time  ├► write   owns writing: auth, subscribe, pong
+//	  │                           └► watch   ends a session that only looks alive
+//	  └► deliver: queue ─► Options.Handle, one message at a time
+//
+// It promises that messages are handed over in the order in which they came,
+// that the next one waits until Handle took the last, that messages read
+// survive the connection that brought them, and that it connects again for as
+// long as Run's context lasts. Reading never waits for Handle until the queue
+// is full; then it stops, and the relay feels it through TCP.
+//
+// It decides nothing about a message, stores nothing, and is not told of
+// duplicates: a relay that sends one delivery twice is heard twice.
+package relay

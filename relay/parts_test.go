@@ -1,0 +1,200 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestBackoffIsFullyRandomBelowADoublingCeiling(t *testing.T) {
+	const rounds = 1000
+	ceilings := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
+		16 * time.Second, 32 * time.Second, time.Minute, time.Minute}
+	lowest, highest := make([]time.Duration, len(ceilings)), make([]time.Duration, len(ceilings))
+	for round := range rounds {
+		b := backoff{first: firstWait, most: maxWait}
+		for i := range ceilings {
+			wait := b.next()
+			if round == 0 {
+				lowest[i] = wait
+			}
+			lowest[i], highest[i] = min(lowest[i], wait), max(highest[i], wait)
+		}
+	}
+	for i, ceiling := range ceilings {
+		if lowest[i] < 0 || highest[i] > ceiling {
+			t.Errorf("waits of try %d = %s to %s, want them within 0 and %s", i+1, lowest[i], highest[i], ceiling)
+		}
+		// Among 1000 waits none in the lowest or highest fifth: once in 10^97.
+		if lowest[i] > ceiling/5 || highest[i] < ceiling-ceiling/5 {
+			t.Errorf("waits of try %d = %s to %s, want them spread over 0 to %s", i+1, lowest[i], highest[i], ceiling)
+		}
+	}
+}
+
+func TestBackoffBeginsAnewAfterReset(t *testing.T) {
+	b := backoff{first: time.Millisecond, most: time.Hour}
+	for range 20 {
+		b.next()
+	}
+	b.reset()
+	if got := b.next(); got > time.Millisecond {
+		t.Errorf("first wait after reset = %s, want 1ms at most", got)
+	}
+}
+
+func TestQueueBounds(t *testing.T) {
+	small, half, huge := body(1), body(maxWaitingBytes/2), body(2*maxWaitingBytes)
+	tests := []struct {
+		name  string
+		in    []Message
+		offer Message
+		want  bool
+	}{
+		{"empty", nil, small, true},
+		{"empty, for one that is larger than the bound", nil, huge, true},
+		{"something waits, for a larger one", []Message{small}, huge, false},
+		{"a larger one waits", []Message{huge}, small, false},
+		{"bytes to the brim", []Message{half}, half, true},
+		{"bytes are full", []Message{half, half}, small, false},
+		{"one below the count", repeat(small, maxWaiting-1), small, true},
+		{"count is full", repeat(small, maxWaiting), small, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			q := newQueue()
+			for i, m := range tt.in {
+				if !q.offer(m) {
+					t.Fatalf("offer of message %d = false, want true", i)
+				}
+			}
+			if got := q.offer(tt.offer); got != tt.want {
+				t.Fatalf("offer = %t, want %t", got, tt.want)
+			}
+			if tt.want || len(tt.in) == 0 {
+				return
+			}
+			for range tt.in {
+				q.pop()
+			}
+			if !q.offer(tt.offer) {
+				t.Error("offer to the emptied queue = false, want true")
+			}
+		})
+	}
+}
+
+func TestQueueKeepsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 3 * maxWaiting
+		q := newQueue()
+		go func() {
+			for i := range n {
+				if err := q.put(t.Context(), Message{ID: fmt.Sprint(i)}); err != nil {
+					t.Errorf("put = %v, want nil", err)
+				}
+			}
+		}()
+		synctest.Wait() // the first are in, the next waits for room
+		for i := range n {
+			m, err := q.head(t.Context())
+			if err != nil || m.ID != fmt.Sprint(i) {
+				t.Fatalf("head = %s, %v, want %d", m.ID, err, i)
+			}
+			q.pop()
+		}
+	})
+}
+
+func TestQueueWaitsEndWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		empty, full := newQueue(), newQueue()
+		for range maxWaiting {
+			full.offer(body(1))
+		}
+		errs := make(chan error, 2)
+		go func() {
+			_, err := empty.head(ctx)
+			errs <- err
+		}()
+		go func() { errs <- full.put(ctx, body(1)) }()
+		synctest.Wait()
+		if len(errs) != 0 {
+			t.Fatal("head of an empty or put into a full queue returned, want it to wait")
+		}
+		cancel()
+		for range 2 {
+			if err := <-errs; !errors.Is(err, context.Canceled) {
+				t.Errorf("error = %v, want context.Canceled", err)
+			}
+		}
+	})
+}
+
+func body(n int) Message { return Message{Body: make([]byte, n)} }
+
+func repeat(m Message, n int) []Message {
+	ms := make([]Message, n)
+	for i := range ms {
+		ms[i] = m
+	}
+	return ms
+}
+
+func TestWatch(t *testing.T) {
+	tests := []struct {
+		name  string
+		beats time.Duration // a byte comes so often; 0: never
+		jump  time.Duration // of the wall clock, after a minute
+		want  error         // nil: the connection is trusted for an hour
+		after time.Duration // when it is given up
+	}{
+		{name: "bytes every minute", beats: time.Minute},
+		{name: "bytes within the last moment", beats: maxSilence - time.Second},
+		{name: "silence", want: errSilent, after: maxSilence},
+		{name: "slept an hour", beats: time.Second, jump: time.Hour, want: errSlept, after: time.Minute + watchEvery},
+		{name: "clock set back an hour", beats: time.Second, jump: -time.Hour, want: errSlept, after: time.Minute + watchEvery},
+		{name: "clock corrected by seconds", beats: time.Second, jump: maxDrift - time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				start, p := time.Now(), newPulse()
+				go beat(ctx, p, tt.beats)
+				wall := func() time.Time {
+					if time.Since(start) > time.Minute {
+						return wallClock().Add(tt.jump)
+					}
+					return wallClock()
+				}
+				err := watch(ctx, p, wall)
+				if err != tt.want {
+					t.Errorf("watch = %v, want %v", err, tt.want)
+				}
+				if took := time.Since(start); tt.want != nil && took != tt.after {
+					t.Errorf("watch returned after %s, want %s", took, tt.after)
+				}
+			})
+		})
+	}
+}
+
+func beat(ctx context.Context, p *pulse, every time.Duration) {
+	for every > 0 && ctx.Err() == nil {
+		p.beat()
+		sleep(ctx, every)
+	}
+}
+
+func TestWallClockHasNoMonotonicPart(t *testing.T) {
+	now := wallClock()
+	if now != now.Round(0) {
+		t.Errorf("wallClock = %v, want no monotonic part: it stands still in sleep", now)
+	}
+}

@@ -1,0 +1,199 @@
+package relay
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Message is one webhook as a relay delivers it. It belongs to whom it is
+// handed to.
+type Message struct {
+	ID string // the delivery's own name (meta.id); "" from relays that send none
+
+	BucketID, BucketName          string      // one of them is never ""
+	InputID, InputName            string      // the public end that took the webhook
+	OutputName, OutputDestination string      // "" where the bucket has no output
+	Path                          string      // percent-encoded as it came, "/" at least
+	Method                        string      // upper case; "" if the relay named none
+	Query                         string      // raw, without "?"
+	Header                        http.Header // names in canonical case; never nil
+	Body                          []byte      // never nil
+}
+
+// size is the number of bytes that m holds in memory, near enough for bounds.
+func (m *Message) size() int {
+	n := len(m.Body) + len(m.Query) + len(m.Path)
+	for name, values := range m.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
+// Types of a relay's frames and the words of a status frame.
+const (
+	typeStatus  = "status"
+	typeWebhook = "webhook"
+
+	statusAuthenticated = "authenticated"
+	statusUnauthorized  = "unauthorized"
+	statusForbidden     = "forbidden"
+	statusSubscribed    = "subscribed"
+	statusPing          = "ping"
+)
+
+// request is a frame of ours.
+type request struct {
+	Action  string   `json:"action"`
+	Key     string   `json:"key,omitempty"`
+	Secret  string   `json:"secret,omitempty"`
+	Buckets []string `json:"buckets,omitempty"`
+}
+
+// frame is a frame of the relay. Which fields are set depends on Type; a type
+// unknown here sets none.
+type frame struct {
+	Type            string
+	Status, Message string  // of a status frame
+	Webhook         Message // of a webhook frame
+}
+
+// decode reads a relay's frame. A type unknown here is no error, whatever else
+// is in the frame: relays may learn new ones.
+func decode(data []byte) (frame, error) {
+	var head struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return frame{}, err
+	}
+	f := frame{Type: head.Type}
+	var err error
+	switch f.Type {
+	case "":
+		err = errors.New("no type")
+	case typeStatus:
+		f.Status, f.Message, err = decodeStatus(data)
+	case typeWebhook:
+		f.Webhook, err = decodeWebhook(data)
+	}
+	return f, err
+}
+
+func decodeStatus(data []byte) (status, message string, err error) {
+	var w struct {
+		Status  string `json:"status"`
+		Message string `json:"message"`
+	}
+	err = json.Unmarshal(data, &w)
+	return w.Status, w.Message, err
+}
+
+// webhook is a webhook frame on the wire. Each of its maps and strings may be
+// null or absent.
+type webhook struct {
+	Meta       meta              `json:"meta"`
+	Headers    map[string]values `json:"headers"`
+	Query      string            `json:"query"`
+	Method     string            `json:"method"`
+	Body       string            `json:"body"`
+	BodyBase64 []byte            `json:"body_base64"` // the exact bytes, where Body can't be them
+}
+
+type meta struct {
+	ID                string `json:"id"`
+	BuckedID          string `json:"bucked_id"`
+	BucketID          string `json:"bucket_id"`
+	BucketName        string `json:"bucket_name"`
+	InputID           string `json:"input_id"`
+	InputName         string `json:"input_name"`
+	OutputName        string `json:"output_name"`
+	OutputDestination string `json:"output_destination"`
+	Path              string `json:"path"`
+}
+
+// values is a header's value on the wire: a list of strings, or one string.
+type values []string
+
+// UnmarshalJSON reads either form; null is no value.
+func (v *values) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		*v = make(values, 1)
+		return json.Unmarshal(data, &(*v)[0])
+	}
+	return json.Unmarshal(data, (*[]string)(v))
+}
+
+func decodeWebhook(data []byte) (Message, error) {
+	var w webhook
+	if err := json.Unmarshal(data, &w); err != nil {
+		return Message{}, err
+	}
+	m := Message{
+		ID:                w.Meta.ID,
+		BucketID:          w.Meta.BucketID,
+		BucketName:        w.Meta.BucketName,
+		InputID:           w.Meta.InputID,
+		InputName:         w.Meta.InputName,
+		OutputName:        w.Meta.OutputName,
+		OutputDestination: w.Meta.OutputDestination,
+		Path:              w.Meta.path(),
+		Method:            strings.ToUpper(w.Method),
+		Query:             w.Query,
+		Header:            header(w.Headers),
+		Body:              w.BodyBase64,
+	}
+	if m.BucketID == "" {
+		m.BucketID = w.Meta.BuckedID
+	}
+	if m.BucketID == "" && m.BucketName == "" {
+		return Message{}, errors.New("webhook names no bucket")
+	}
+	if len(m.Body) == 0 {
+		m.Body = []byte(w.Body)
+	}
+	return m, nil
+}
+
+// path is the path that the webhook was sent to. Relays that don't say it
+// append it to the destination of an output, or put it in its place.
+func (m meta) path() string {
+	p := m.Path
+	if p == "" {
+		if u, err := url.Parse(m.OutputDestination); err == nil {
+			p = u.EscapedPath()
+		}
+	}
+	if !strings.HasPrefix(p, "/") {
+		return "/" + p
+	}
+	return p
+}
+
+// header brings names to canonical case. Names that differ in case alone are
+// one header; their values follow each other in the order of the names.
+func header(wire map[string]values) http.Header {
+	h := make(http.Header, len(wire))
+	for _, name := range slices.Sorted(maps.Keys(wire)) {
+		for _, v := range wire[name] {
+			h.Add(name, v)
+		}
+	}
+	return h
+}
+
+// encode writes a frame of ours.
+func encode(r request) ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s frame: %w", r.Action, err)
+	}
+	return data, nil
+}

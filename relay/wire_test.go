@@ -1,0 +1,248 @@
+package relay
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestDecodeWebhook(t *testing.T) {
+	const bucket = `"bucket_name":"b"`
+	tests := []struct {
+		name, frame string
+		want        Message
+	}{
+		{
+			name: "as the vendor documents it",
+			frame: `{"type":"webhook","meta":{"bucked_id":"1593fe5f","bucket_name":"my-1-bucket-name","input_id":"b90f2fe9",
+				"input_name":"Default public endpoint","output_name":"111","output_destination":"http://localhost:8080"},
+				"headers":{"Content-Type":["application/json"]},"query":"foo=bar","body":"{\"hi\": \"there\"}","method":"PUT"}`,
+			want: Message{BucketID: "1593fe5f", BucketName: "my-1-bucket-name", InputID: "b90f2fe9", InputName: "Default public endpoint",
+				OutputName: "111", OutputDestination: "http://localhost:8080", Path: "/", Method: "PUT", Query: "foo=bar",
+				Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(`{"hi": "there"}`)},
+		},
+		{
+			name: "as of 2018, without outputs",
+			frame: `{"type":"webhook","meta":{"bucked_id":"89e44c32","bucket_name":"123","input_id":"ee4ac550","input_name":"Default public endpoint"},
+				"headers":{"Content-Length":["15"],"Accept":["*/*"]},"query":"","body":"{\"hi\": \"there\"}","method":"PUT"}`,
+			want: Message{BucketID: "89e44c32", BucketName: "123", InputID: "ee4ac550", InputName: "Default public endpoint",
+				Path: "/", Method: "PUT", Header: http.Header{"Content-Length": {"15"}, "Accept": {"*/*"}}, Body: []byte(`{"hi": "there"}`)},
+		},
+		{
+			name:  "delivery id and the right spelling of the bucket id",
+			frame: `{"type":"webhook","meta":{"id":"d1","bucket_id":"i1"},"method":"post"}`,
+			want:  Message{ID: "d1", BucketID: "i1", Path: "/", Method: "POST"},
+		},
+		{
+			name:  "both spellings",
+			frame: `{"type":"webhook","meta":{"bucked_id":"old","bucket_id":"new"}}`,
+			want:  Message{BucketID: "new", Path: "/"},
+		},
+		{
+			name:  "headers as strings, lists, null, in any case",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"headers":{"x-b":"2","X-B":["0","1"],"X-Null":null,"X-Empty":[],"X-A":""}}`,
+			want:  Message{BucketName: "b", Path: "/", Header: http.Header{"X-B": {"0", "1", "2"}, "X-A": {""}}},
+		},
+		{
+			name:  "null for everything that may be",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"id":null,"path":null},"headers":null,"query":null,"body":null,"body_base64":null,"method":null}`,
+			want:  Message{BucketName: "b", Path: "/"},
+		},
+		{
+			name:  "exact bytes beside a lossy body",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"\ufffdPNG","body_base64":"iVBORw=="}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("\x89PNG")},
+		},
+		{
+			name:  "empty base64 is no body",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"text","body_base64":""}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("text")},
+		},
+		{
+			name:  "unknown fields of any kind",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"x":{"y":[1,{}]}},"extra_path":"/p","n":1e400,"list":[[]],"body":"x"}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("x")},
+		},
+		{
+			name:  "path of its own",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"path":"/a%2Fb/c","output_destination":"http://h/other"}}`,
+			want:  Message{BucketName: "b", OutputDestination: "http://h/other", Path: "/a%2Fb/c"},
+		},
+		{
+			name:  "path of its own without a slash",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"path":"a"}}`,
+			want:  Message{BucketName: "b", Path: "/a"},
+		},
+		{
+			name:  "path from the destination of an output",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"output_destination":"http://u:p@h:1/hook/ex%20tra?q=1#f"}}`,
+			want:  Message{BucketName: "b", OutputDestination: "http://u:p@h:1/hook/ex%20tra?q=1#f", Path: "/hook/ex%20tra"},
+		},
+		{
+			name:  "path in place of a destination",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"output_destination":"/github/push"}}`,
+			want:  Message{BucketName: "b", OutputDestination: "/github/push", Path: "/github/push"},
+		},
+		{
+			name:  "destination that is no URL",
+			frame: `{"type":"webhook","meta":{` + bucket + `,"output_destination":"http://[::1"}}`,
+			want:  Message{BucketName: "b", OutputDestination: "http://[::1", Path: "/"},
+		},
+		{
+			name:  "duplicate keys: the last counts",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"1","body":"2","headers":{"A":"1","A":"2"}}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("2"), Header: http.Header{"A": {"2"}}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.want.Header == nil {
+				tt.want.Header = http.Header{}
+			}
+			if tt.want.Body == nil {
+				tt.want.Body = []byte{}
+			}
+			f, err := decode([]byte(tt.frame))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Type != "webhook" || !reflect.DeepEqual(f.Webhook, tt.want) {
+				t.Errorf("decode = %s\n%+v, want webhook\n%+v", f.Type, f.Webhook, tt.want)
+			}
+		})
+	}
+}
+
+func TestDecodeStatus(t *testing.T) {
+	tests := []struct {
+		name, frame string
+		want        frame
+	}{
+		{"authenticated", `{"type":"status","status":"authenticated","message":"connected successfully, subscribe to buckets"}`,
+			frame{Type: "status", Status: "authenticated", Message: "connected successfully, subscribe to buckets"}},
+		{"ping", `{"type":"status","status":"ping","message":""}`, frame{Type: "status", Status: "ping"}},
+		{"ping with more", `{"type":"status","status":"ping","meta":{"a":[1]},"body":7}`, frame{Type: "status", Status: "ping"}},
+		{"no status", `{"type":"status"}`, frame{Type: "status"}},
+		{"a type of the future", `{"type":"shutdown","status":7,"meta":[],"body":{}}`, frame{Type: "shutdown"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := decode([]byte(tt.frame))
+			if err != nil || !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("decode = %+v, %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// garbage are frames that can't be understood.
+func garbage() map[string]string {
+	return map[string]string{
+		"empty":                  ``,
+		"no JSON":                `hello`,
+		"half":                   `{"type":"webhook","meta":{"bucket_name":"b"`,
+		"two values":             `{"type":"status","status":"ping"}{}`,
+		"NUL":                    "\x00",
+		"not UTF-8":              "\xff\xfe",
+		"null":                   `null`,
+		"number":                 `7`,
+		"list":                   `[{"type":"webhook"}]`,
+		"no type":                `{"meta":{"bucket_name":"b"},"body":"x"}`,
+		"type is a number":       `{"type":7}`,
+		"no meta":                `{"type":"webhook","body":"x","method":"POST"}`,
+		"meta is null":           `{"type":"webhook","meta":null}`,
+		"meta is a string":       `{"type":"webhook","meta":"b"}`,
+		"meta names no bucket":   `{"type":"webhook","meta":{"id":"1"}}`,
+		"bucket is a list":       `{"type":"webhook","meta":{"bucket_name":["b"]}}`,
+		"headers is a list":      `{"type":"webhook","meta":{"bucket_name":"b"},"headers":[]}`,
+		"header is a number":     `{"type":"webhook","meta":{"bucket_name":"b"},"headers":{"A":1}}`,
+		"header is a map":        `{"type":"webhook","meta":{"bucket_name":"b"},"headers":{"A":{"b":"c"}}}`,
+		"body is an object":      `{"type":"webhook","meta":{"bucket_name":"b"},"body":{}}`,
+		"broken base64":          `{"type":"webhook","meta":{"bucket_name":"b"},"body_base64":"%%"}`,
+		"status is an object":    `{"type":"status","status":{}}`,
+		"100,000 lists deep":     `{"type":"webhook","meta":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`,
+		"100,000 objects deep":   strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000),
+		"100,000 deep, unclosed": strings.Repeat("[", 100_000),
+	}
+}
+
+func TestDecodeGarbage(t *testing.T) {
+	for name, data := range garbage() {
+		t.Run(name, func(t *testing.T) {
+			if f, err := decode([]byte(data)); err == nil {
+				t.Errorf("decode = %+v, want an error", f)
+			}
+		})
+	}
+}
+
+func TestEncode(t *testing.T) {
+	tests := []struct {
+		name string
+		r    request
+		want string
+	}{
+		{"auth", request{Action: "auth", Key: "k", Secret: "s"}, `{"action":"auth","key":"k","secret":"s"}`},
+		{"some buckets", request{Action: "subscribe", Buckets: []string{"a", "b"}}, `{"action":"subscribe","buckets":["a","b"]}`},
+		{"all buckets", request{Action: "subscribe", Buckets: []string{}}, `{"action":"subscribe"}`},
+		{"pong", request{Action: "pong"}, `{"action":"pong"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := encode(tt.r)
+			if err != nil || string(got) != tt.want {
+				t.Errorf("encode = %s, %v, want %s", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzFrame decodes what a relay may send. Whatever decodes as a webhook
+// survives the way back to the wire and in again.
+func FuzzFrame(f *testing.F) {
+	for _, data := range garbage() {
+		if len(data) < 1000 {
+			f.Add([]byte(data))
+		}
+	}
+	f.Add([]byte(`{"type":"webhook","meta":{"id":"1","bucked_id":"2","path":"/x"},"headers":{"A":"1","a":["2",null]},"query":"q","body":"\ud800","method":"put"}`))
+	f.Add([]byte(`{"type":"webhook","meta":{"bucket_name":"b","output_destination":"http://h/p?q"},"body":"","body_base64":"AP8="}`))
+	f.Add([]byte(`{"type":"status","status":"ping","message":""}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		first, err := decode(data)
+		if err != nil || first.Type != typeWebhook {
+			return
+		}
+		m := first.Webhook
+		if m.BucketID+m.BucketName == "" || !strings.HasPrefix(m.Path, "/") || m.Header == nil || m.Body == nil {
+			t.Fatalf("decode = %+v, which breaks what Message promises", m)
+		}
+		second, err := decode(rewrite(t, m))
+		if err != nil || !reflect.DeepEqual(second, first) {
+			t.Fatalf("decoded again = %+v, %v, want %+v", second, err, first)
+		}
+	})
+}
+
+// rewrite puts a message on the wire.
+func rewrite(t *testing.T, m Message) []byte {
+	t.Helper()
+	headers := map[string]values{}
+	for name, v := range m.Header {
+		headers[name] = v
+	}
+	data, err := json.Marshal(struct {
+		Type string `json:"type"`
+		webhook
+	}{typeWebhook, webhook{
+		Meta: meta{ID: m.ID, BucketID: m.BucketID, BucketName: m.BucketName, InputID: m.InputID, InputName: m.InputName,
+			OutputName: m.OutputName, OutputDestination: m.OutputDestination, Path: m.Path},
+		Headers: headers, Query: m.Query, Method: m.Method, BodyBase64: m.Body,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
