@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"hookrun/engine"
 )
@@ -72,10 +71,9 @@ func checkValue(what, value string, size int) error {
 // run runs the command to its end. Its exit status decides, or the end of ctx
 // where that comes first.
 func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error) {
-	began := time.Now()
 	out := engine.Output{ExitCode: -1}
 	if ctx.Err() != nil {
-		return out, cutOff(ctx, began)
+		return out, cutOff(ctx)
 	}
 	body, err := writeBody(in.Event.Body)
 	if err != nil {
@@ -96,7 +94,7 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 	}
 	switch {
 	case cut:
-		return out, cutOff(ctx, began)
+		return out, cutOff(ctx)
 	case err != nil:
 		return out, fmt.Errorf("wait for %q: %w", c.argv[0], err)
 	case out.Signal != "":

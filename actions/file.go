@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 	"unicode"
 
 	"hookrun/engine"
@@ -50,13 +49,12 @@ func (f File) Kind() string { return "file" }
 
 // Do implements engine.Action. What it has written is on disk when it returns.
 func (f File) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
-	began := time.Now()
 	t, err := f.render(in)
 	if err != nil {
 		return engine.Output{}, err
 	}
 	if ctx.Err() != nil {
-		return engine.Output{}, cutOff(ctx, began)
+		return engine.Output{}, cutOff(ctx)
 	}
 	if err := t.write(); err != nil {
 		return engine.Output{}, t.explain(err)

@@ -58,7 +58,7 @@ func (h HTTP) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	if timeout == 0 {
 		timeout = callTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, engine.ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w after %s", engine.ErrTimeout, timeout))
 	defer cancel()
 	return h.send(ctx, c)
 }
@@ -108,11 +108,12 @@ func (h HTTP) render(in engine.Input) (call, error) {
 	return c, nil
 }
 
-// renderURL lets nothing but the rule itself choose the host.
+// renderURL lets nothing but the rule itself choose the host, and the parts of
+// the URL: what comes from outside is escaped.
 func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
-	text, err := render("http", h.URL, in)
+	text, err := h.URL.RenderWith(in.Scope, escapeURL)
 	if err != nil {
-		return nil, err
+		return nil, engine.Permanent(fmt.Errorf("http: %w", err))
 	}
 	fixed := h.URL.LeadingLiteral()
 	if _, whole := h.URL.Literal(); !whole {
@@ -132,6 +133,22 @@ func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
 		return nil, engine.Permanent(fmt.Errorf("http: what the event makes of it is not a URL at %s://%s", want.Scheme, want.Host))
 	}
 	return u, nil
+}
+
+// escapeURL keeps a value inside the part of the URL that it stands in. In the
+// path it may have slashes, as in "acme/widget", but not lead upwards.
+func escapeURL(before, value string) (string, error) {
+	if strings.ContainsAny(before, "?#") {
+		return url.QueryEscape(value), nil
+	}
+	segments := strings.Split(value, "/")
+	for i, s := range segments {
+		if s == "." || s == ".." {
+			return "", fmt.Errorf("a value in the path of the URL holds %q", s)
+		}
+		segments[i] = url.PathEscape(s)
+	}
+	return strings.Join(segments, "/"), nil
 }
 
 // tokenChars are those of a header's name (RFC 9110, 5.6.2).
@@ -195,7 +212,6 @@ func renderTree(field string, tree any, in engine.Input) (any, error) {
 
 // send makes the call.
 func (h HTTP) send(ctx context.Context, c call) (engine.Output, error) {
-	began := time.Now()
 	req, err := c.request(ctx)
 	if err != nil {
 		return engine.Output{}, engine.Permanent(fmt.Errorf("%s: %w", c, err))
@@ -206,7 +222,7 @@ func (h HTTP) send(ctx context.Context, c call) (engine.Output, error) {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return engine.Output{}, c.sendError(ctx, began, err)
+		return engine.Output{}, c.sendError(ctx, err)
 	}
 	defer resp.Body.Close()
 	// One byte more, to see the end of a body that just fits: only then the
@@ -221,7 +237,7 @@ func (h HTTP) send(ctx context.Context, c call) (engine.Output, error) {
 		return out, c.statusError(resp)
 	}
 	if err != nil {
-		return out, c.sendError(ctx, began, err)
+		return out, c.sendError(ctx, err)
 	}
 	return out, nil
 }
@@ -300,9 +316,9 @@ func retryAfter(value string) time.Duration {
 }
 
 // sendError takes the URL out of an error of the client: it may hold secrets.
-func (c call) sendError(ctx context.Context, began time.Time, err error) error {
+func (c call) sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", c, cutOff(ctx, began))
+		return fmt.Errorf("%s: %w", c, cutOff(ctx))
 	}
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err

@@ -121,8 +121,8 @@ func TestOnlyTheRuleChoosesTheHost(t *testing.T) {
 		{"other scheme", "file:///etc/passwd", "", notHTTP},
 		{"other scheme with an expression", "gopher://api.example/{{ raw }}", "x", notHTTP},
 		{"no host", "https:///x", "", notHTTP},
-		{"bad escape", "https://api.example/{{ raw }}", "%zz", notURL},
-		{"control character", "https://api.example/{{ raw }}", "a\r\nHost: evil.example", notURL},
+		{"bad escape", "https://api.example/{{ raw }}", "%zz", "api.example"},
+		{"control character", "https://api.example/{{ raw }}", "a\r\nHost: evil.example", "api.example"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestTimeoutOfACall(t *testing.T) {
 				ctx := t.Context()
 				if tt.step != 0 {
 					var cancel context.CancelFunc
-					ctx, cancel = context.WithTimeoutCause(ctx, tt.step, engine.ErrTimeout)
+					ctx, cancel = context.WithTimeoutCause(ctx, tt.step, fmt.Errorf("%w after %s", engine.ErrTimeout, tt.step))
 					defer cancel()
 				}
 				began := time.Now()
@@ -455,5 +455,28 @@ func TestAnotherHostGetsNothingOfTheRulesHeader(t *testing.T) {
 		if h.Get("User-Agent") != "hookrun" || h.Get("Referer") != "" {
 			t.Errorf("%s: User-Agent %q, Referer %q, want hookrun and none", path, h.Get("User-Agent"), h.Get("Referer"))
 		}
+	}
+}
+
+// TestValuesStayInTheirPartOfTheURL: a sender can't add parameters, nor climb
+// to another path.
+func TestValuesStayInTheirPartOfTheURL(t *testing.T) {
+	tests := []struct{ name, url, body, want, err string }{
+		{name: "slashes in the path", url: "https://api.example/repos/{{ body.v }}/x", body: `{"v":"acme/widget"}`, want: "https://api.example/repos/acme/widget/x"},
+		{name: "query marks in the path", url: "https://api.example/{{ body.v }}", body: `{"v":"a?admin=1#f g"}`, want: "https://api.example/a%3Fadmin=1%23f%20g"},
+		{name: "in the query", url: "https://api.example/?q={{ body.v }}&x=1", body: `{"v":"a&admin=1 /ü"}`, want: "https://api.example/?q=a%26admin%3D1+%2F%C3%BC&x=1"},
+		{name: "upwards", url: "https://api.example/items/{{ body.v }}", body: `{"v":"a/../../admin"}`, err: `http: a value in the path of the URL holds ".."`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := HTTP{URL: text(t, tt.url)}.render(newRun(tt.body).in)
+			if tt.err != "" {
+				wantPermanent(t, err, tt.err)
+				return
+			}
+			if err != nil || c.url.String() != tt.want {
+				t.Errorf("render(%s) = %v, %v, want %s", tt.url, c.url, err, tt.want)
+			}
+		})
 	}
 }

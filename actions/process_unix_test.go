@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,7 +210,7 @@ func TestSIGKILLFollowsTheGrace(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, engine.ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, fmt.Errorf("%w after 200ms", engine.ErrTimeout))
 	defer cancel()
 	out, err := Exec{Args: argv(t, "sleep", "1000")}.Do(ctx, newRun("").in)
 	wantRetryable(t, err, "timed out after 200ms")

@@ -100,7 +100,8 @@ type retryAfterError struct {
 func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
-// Causes with which a step's context ends.
+// Causes with which a step's context ends. ErrTimeout comes wrapped, with the
+// time that was given.
 var (
 	ErrTimeout  = errors.New("timed out")
 	ErrStopping = errors.New("hookrun is stopping")

@@ -119,7 +119,11 @@ func secretPart(ref string, at int, secret func(string) (Secret, error)) (part, 
 
 // Render returns the text for one event. An expression that fails or is nil is
 // an error that names it; nothing is ever left out silently.
-func (t *Template) Render(s *Scope) (string, error) {
+func (t *Template) Render(s *Scope) (string, error) { return t.RenderWith(s, nil) }
+
+// RenderWith is Render with the text of each expression passed through escape,
+// which sees all that stands before it. A nil escape changes nothing.
+func (t *Template) RenderWith(s *Scope, escape func(before, value string) (string, error)) (string, error) {
 	var b strings.Builder
 	for _, p := range t.parts {
 		switch {
@@ -127,6 +131,9 @@ func (t *Template) Render(s *Scope) (string, error) {
 			b.WriteString(p.secret.Reveal())
 		case p.expr != nil:
 			text, err := s.text(p.expr)
+			if err == nil && escape != nil {
+				text, err = escape(b.String(), text)
+			}
 			if err != nil {
 				return "", err
 			}

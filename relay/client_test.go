@@ -389,6 +389,9 @@ func TestFullQueuePushesBackAndLosesNothingRead(t *testing.T) {
 		if err := <-more; err == nil {
 			t.Error("send = nil, want an error: the client is gone")
 		}
+		if got := srv.Closes(); !slices.Equal(got, []int{1013}) {
+			t.Errorf("close codes = %v, want 1013", got)
+		}
 		if s := r.Status(); s.Connected || s.LastError != "messages could not be handed over for 30s" {
 			t.Errorf("status = %+v, want not connected, because messages could not be handed over", s)
 		}

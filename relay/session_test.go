@@ -353,6 +353,27 @@ func TestRelayThatDoesNotSayGoodbyeIsNotWaitedForLong(t *testing.T) {
 	})
 }
 
+func TestWebhooksAfterGoodbyeAreNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := behind(t, Options{}, socket(t, func(conn *websocket.Conn) {
+			conn.SetCloseHandler(func(code int, _ string) error {
+				say(conn, webhookFrame)
+				return conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(time.Second))
+			})
+			action(conn)
+			say(conn, authenticatedFrame)
+			action(conn)
+			say(conn, subscribedFrame, webhookFrame)
+			untilGone(conn)
+		}))
+		synctest.Wait()
+		r.stop()
+		if s := r.Status(); s.Received != 1 || s.Accepted != 1 {
+			t.Errorf("status = %+v, want the one before goodbye received and accepted", s)
+		}
+	})
+}
+
 func TestSlowFrameIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := behind(t, Options{}, socket(t, func(conn *websocket.Conn) {

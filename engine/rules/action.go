@@ -68,7 +68,9 @@ func (d *decoder) step(n *yaml.Node, i int, before []engine.StepShape) (step eng
 	case "file":
 		step.Action = a.file()
 	case "http":
-		step.Action = a.http()
+		call := a.http()
+		call.Timeout = step.Timeout
+		step.Action = call
 	}
 	return step, kind
 }

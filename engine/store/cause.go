@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -16,21 +17,21 @@ const (
 	causeOwn            // the op's own fault: only it fails
 	causeSpace          // no room: give up the ballast, take no events
 	causeReadOnly       // not to be written now: take no events
-	causeBusy           // somebody else holds the database
-	causeBroken         // the disk fails: nothing it says can be trusted, stop
-	causeCorrupt        // the file is not what was written: stop
+	causeBusy           // another program holds the database
+	causeFatal          // ErrIO or ErrCorrupt: stop
 )
 
-// causeOf tells errors apart. SQLite calls a full disk an I/O error as often as
-// not, so the system's own error is asked first and the file system second.
-func causeOf(err error, g *gate) cause {
+// causeOf tells diagnosed errors apart.
+func causeOf(err error) cause {
 	var code sqlite3.ErrorCode
 	switch {
 	case err == nil:
 		return causeNone
+	case errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt):
+		return causeFatal
 	case isNoSpace(err):
 		return causeSpace
-	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+	case isReadOnly(err):
 		return causeReadOnly
 	case !errors.As(err, &code):
 		return causeOwn
@@ -42,13 +43,33 @@ func causeOf(err error, g *gate) cause {
 		return causeReadOnly
 	case sqlite3.BUSY, sqlite3.LOCKED, sqlite3.PROTOCOL:
 		return causeBusy
-	case sqlite3.CORRUPT, sqlite3.NOTADB:
-		return causeCorrupt
-	case sqlite3.IOERR, sqlite3.CANTOPEN:
-		if g.full() {
-			return causeSpace
-		}
-		return causeBroken
 	}
 	return causeOwn
+}
+
+func isReadOnly(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
+// diagnose finds what is behind an error of the database. SQLite says "disk I/O
+// error" of many things, and the system's own error is lost by then: what the
+// disk makes of another write tells.
+func (g *gate) diagnose(err error) error {
+	var code sqlite3.ErrorCode
+	if !errors.As(err, &code) {
+		return err
+	}
+	switch code {
+	case sqlite3.CORRUPT, sqlite3.NOTADB:
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case sqlite3.IOERR, sqlite3.CANTOPEN:
+		if werr := g.hooks.tryWrite(g.dir); isNoSpace(werr) || isReadOnly(werr) {
+			return werr
+		}
+		if g.full() {
+			return fmt.Errorf("%w: %w", sqlite3.FULL, err)
+		}
+		return fmt.Errorf("%w: %w", ErrIO, err)
+	}
+	return err
 }

@@ -18,15 +18,13 @@ type conn struct {
 type zeros int64
 
 func (c *conn) close() error {
-	var first error
 	for _, st := range c.stmts {
-		// Its error is that of its last use, which was told then.
-		st.Close()
+		st.Close() // its error is that of its last use, which was told then
 	}
 	if err := c.db.Close(); err != nil {
-		first = fmt.Errorf("close database: %w", err)
+		return fmt.Errorf("close database: %w", err)
 	}
-	return first
+	return nil
 }
 
 // exec runs a statement that gives no rows.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,10 +21,7 @@ const crashDirEnv = "HOOKRUN_TEST_CRASH_DIR"
 // acceptUntilKilled prints the id of each event when, and only when, it was
 // acknowledged.
 func acceptUntilKilled(dir string) int {
-	s, err := Open(context.Background(), Options{Dir: dir, Log: slog.New(slog.DiscardHandler), hooks: hooks{
-		ballastSize: 4 << 10,
-		space:       func(string) (space, error) { return space{free: 1 << 40, total: 1 << 40}, nil },
-	}})
+	s, err := Open(context.Background(), Options{Dir: dir, hooks: roomyDisk()})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

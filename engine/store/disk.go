@@ -19,7 +19,8 @@ const (
 	maxLowWater = 1 << 30   // what lowPart asks for at most
 	lowPart     = 50        // so many parts has a disk; one is free at least (2 %)
 	ballastSize = 32 << 20  // given up when the disk is full, so that runs can still be finished
-	fullSpace   = 1 << 20   // less than this free is full: SQLite writes in pieces
+	fullSpace   = 1 << 20   // bytes; less than this free is full: SQLite writes in pieces
+	trySize     = 64 << 10  // bytes of a write that is tried
 )
 
 // space is what a file system has, in bytes.
@@ -193,6 +194,12 @@ func fillFile(path string, size int64) (err error) {
 		size -= int64(n)
 	}
 	return f.Sync()
+}
+
+// tryWrite finds out what the disk says to a write.
+func tryWrite(dir string) error {
+	path := filepath.Join(dir, "probe")
+	return errors.Join(fillFile(path, trySize), removeIfThere(path))
 }
 
 func removeIfThere(path string) error {

@@ -180,8 +180,8 @@ func readEvent(c *conn, id string) (*engine.Event, error) {
 		e, err = scanEvent(r)
 		return err
 	}, `SELECT seq, length(body), id, received, source, delivery, remote, bucket, bucket_id, input, method, path, query,
-		header, meta FROM events WHERE id = ?`, id)
-	if err != nil || e == nil || size == 0 {
+		header, meta, iif(length(body) < ?, body, NULL) FROM events WHERE id = ?`, longBody, id)
+	if err != nil || e == nil || size < longBody {
 		return e, err
 	}
 	e.Body, err = readBody(c, seq, size)
@@ -217,6 +217,7 @@ func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
 		}
 		e.Meta[k] = v[0]
 	}
+	e.Body = r.ColumnBlob(15, nil)
 	return e, nil
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,14 +12,22 @@ import (
 
 var errLocked = errors.New("locked by another process")
 
+// The system lets go of the lock when the process ends, in whatever way; but a
+// child that it was about to start when it was killed holds on to it until its
+// exec, some milliseconds later.
+const (
+	lockPatience = time.Second
+	lockAgain    = 20 * time.Millisecond
+)
+
 // lockFolder takes the lock file for this process and writes there who holds
-// it. The system lets go of it when the process ends, in whatever way.
-func lockFolder(dir, path string, now time.Time) (*os.File, error) {
+// it.
+func lockFolder(ctx context.Context, dir, path string, now time.Time) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	err = tryLock(f)
+	err = waitLock(ctx, f)
 	switch {
 	case errors.Is(err, errLocked):
 		err = fmt.Errorf("data folder %s is in use by another hookrun%s", dir, holder(f))
@@ -32,6 +41,27 @@ func lockFolder(dir, path string, now time.Time) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// waitLock tries for lockPatience.
+func waitLock(ctx context.Context, f *os.File) error {
+	patience := time.NewTimer(lockPatience)
+	defer patience.Stop()
+	again := time.NewTicker(lockAgain)
+	defer again.Stop()
+	for {
+		err := tryLock(f)
+		if !errors.Is(err, errLocked) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-patience.C:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func sign(f *os.File, now time.Time) error {

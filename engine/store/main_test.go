@@ -18,18 +18,23 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// options returns those of a small store in a folder of its own, with nothing
-// of this machine's disk in them.
-func options(t testing.TB) Options {
-	return Options{
-		Dir: t.TempDir(),
-		Log: testLog(t),
-		hooks: hooks{
-			ballastSize: 4 << 10,
-			space:       func(string) (space, error) { return space{free: 100 << 30, total: 200 << 30}, nil },
-			kind:        func(string) (fsKind, error) { return fsKind{}, nil },
-		},
+// roomyDisk stands in for this machine's disk: local, with room, and a ballast
+// that costs nothing.
+func roomyDisk() hooks {
+	return hooks{
+		ballastSize: 4 << 10,
+		space:       func(string) (space, error) { return space{free: 100 << 30, total: 200 << 30}, nil },
+		kind:        func(string) (fsKind, error) { return fsKind{}, nil },
 	}
+}
+
+// options returns those of a store in a folder of its own.
+func options(t testing.TB) Options {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return Options{Dir: dir, Log: testLog(t), hooks: roomyDisk()}
 }
 
 // served is a store at work.

@@ -32,7 +32,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Dir, err = makeFolder(o); err != nil {
 		return nil, err
 	}
-	lock, err := lockFolder(o.Dir, filepath.Join(o.Dir, "lock"), o.hooks.now())
+	lock, err := lockFolder(ctx, o.Dir, filepath.Join(o.Dir, "lock"), o.hooks.now())
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := prepareDatabase(ctx, c); err != nil {
-		if causeOf(err, newGate(o.Dir, o.Log, o.hooks)) == causeCorrupt {
+		if errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) {
 			err = corruptError(path, err)
 		} else {
 			err = fmt.Errorf("open %s: %w", path, err)

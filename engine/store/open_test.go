@@ -221,7 +221,7 @@ func TestADamagedDatabase(t *testing.T) {
 		{"schema overwritten", func(b []byte) []byte {
 			copy(b[100:], bytes.Repeat([]byte{0xff}, 8092))
 			return b
-		}, "read format: sqlite3: database disk image is malformed"},
+		}, "set auto_vacuum: sqlite3: database disk image is malformed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options(t)

@@ -24,14 +24,21 @@ const (
 
 var errEnough = errors.New("enough") // ends a query early
 
+// Why nothing is deleted by age.
+var (
+	errClockSet    = errors.New("the clock was set less than an hour ago")
+	errClockBehind = errors.New("the clock is behind the newest event")
+)
+
 // clockWatch tells whether the wall clock can be trusted with deletions.
 type clockWatch struct {
 	wall, steady time.Time // at the last look; zero before the first
 	setAt        time.Time // steady time of the last jump; zero: none seen
 }
 
-// trusted compares the wall clock with a steady one, both read just now.
-func (w *clockWatch) trusted(wall, steady time.Time) bool {
+// look compares the wall clock with a steady one, both read just now, and
+// returns errClockSet for a while after the one left the other.
+func (w *clockWatch) look(wall, steady time.Time) error {
 	if !w.wall.IsZero() {
 		drift := wall.Round(0).Sub(w.wall.Round(0)) - steady.Sub(w.steady)
 		if drift.Abs() > clockSlack {
@@ -39,7 +46,10 @@ func (w *clockWatch) trusted(wall, steady time.Time) bool {
 		}
 	}
 	w.wall, w.steady = wall, steady
-	return w.setAt.IsZero() || steady.Sub(w.setAt) >= clockSettle
+	if !w.setAt.IsZero() && steady.Sub(w.setAt) < clockSettle {
+		return errClockSet
+	}
+	return nil
 }
 
 // sweepEvery sweeps every minute until ctx ends. It reads beside the writer and
@@ -48,36 +58,35 @@ func (s *Store) sweepEvery(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	var clock clockWatch
-	clock.trusted(s.o.hooks.now(), time.Now())
+	clock.look(s.o.hooks.now(), time.Now()) // the first tells nothing
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		byAge := clock.trusted(s.o.hooks.now(), time.Now())
-		if !byAge {
-			s.o.Log.Warn("deleting nothing by age: the clock was set lately")
-		}
-		if err := s.sweep(ctx, byAge); err != nil && ctx.Err() == nil {
+		err := s.sweep(ctx, clock.look(s.o.hooks.now(), time.Now()))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			told = ""
+		case err.Error() != told: // not every minute the same
+			told = err.Error()
 			s.o.Log.Warn("deletion of old events put off", "err", err)
 		}
 	}
 }
 
-// sweep deletes what is too old, where byAge allows it, then the oldest of what
-// is too much, and gives free pages back. It never deletes an event with an
-// unfinished run.
-func (s *Store) sweep(ctx context.Context, byAge bool) error {
-	if byAge {
-		if err := s.sweepOld(ctx); err != nil {
-			return err
-		}
+// sweep deletes what is too old, unless clock tells against it, then the oldest
+// of what is too much, and gives free pages back. It never deletes an event with
+// an unfinished run.
+func (s *Store) sweep(ctx context.Context, clock error) error {
+	if clock == nil {
+		clock = s.sweepOld(ctx)
 	}
-	if err := s.sweepMany(ctx); err != nil {
-		return err
-	}
-	return s.vacuum(ctx)
+	return errors.Join(clock, s.sweepMany(ctx), s.vacuum(ctx))
 }
 
 // sweepOld deletes by age. Age by the clock and order of arrival have to agree:
@@ -85,13 +94,12 @@ func (s *Store) sweep(ctx context.Context, byAge bool) error {
 // clock is behind the newest event.
 func (s *Store) sweepOld(ctx context.Context) error {
 	now := s.o.hooks.now()
-	newest, err := s.number(ctx, `SELECT max(received) FROM events`)
+	newest, err := s.number(ctx, `SELECT received FROM events ORDER BY seq DESC LIMIT 1`)
 	if err != nil {
 		return err
 	}
 	if now.UnixNano() < newest {
-		s.o.Log.Warn("deleting nothing by age: the clock is behind the newest event", "newest", fromNanos(newest))
-		return nil
+		return errClockBehind
 	}
 	before := now.Add(-s.o.KeepAge)
 	for after := int64(0); ; {

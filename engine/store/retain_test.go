@@ -63,27 +63,28 @@ func TestSweepByAge(t *testing.T) {
 		name   string
 		now    time.Time
 		events []event // in order of arrival
+		err    error
 	}{
 		{"old ones go", day0.Add(31 * day), []event{
 			{received: day0},
 			{received: day0.Add(day - time.Second)},
 			{received: day0.Add(day), kept: true},
 			{received: day0.Add(30 * day), kept: true},
-		}},
+		}, nil},
 		{"unfinished stay, those behind go", day0.Add(31 * day), []event{
 			{received: day0, open: true, kept: true},
 			{received: day0},
-		}},
+		}, nil},
 		{"clock behind the newest event", day0.Add(365 * day), []event{
 			{received: day0, kept: true},
 			{received: day0.Add(366 * day), kept: true},
-		}},
+		}, errClockBehind},
 		{"order of arrival disagrees with the clock", day0.Add(31 * day), []event{
 			{received: day0},
 			{received: day0.Add(30 * day), kept: true},
 			{received: day0.Add(-1000 * day), kept: true}, // the clock was wrong when it came
-		}},
-		{"nothing there", day0, nil},
+		}, nil},
+		{"nothing there", day0, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, now := retained(t, options(t))
@@ -92,8 +93,8 @@ func TestSweepByAge(t *testing.T) {
 				all = append(all, acceptAt(t, s, e.received, !e.open, 10))
 			}
 			now.set(tt.now)
-			if err := s.sweep(t.Context(), true); err != nil {
-				t.Fatal(err)
+			if err := s.sweep(t.Context(), nil); !errors.Is(err, tt.err) {
+				t.Fatalf("sweep: error %v, want %v", err, tt.err)
 			}
 			for i, e := range tt.events {
 				if got := has(t, s, all[i]); got != e.kept {
@@ -117,7 +118,7 @@ func TestSweepTakesAllThatBelongsToAnEvent(t *testing.T) {
 	}
 	finishRuns(t, s, a)
 	now.set(day0.Add(365 * day))
-	if err := s.sweep(t.Context(), true); err != nil {
+	if err := s.sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"events", "runs", "steps", "output"} {
@@ -137,8 +138,8 @@ func TestSweepBySize(t *testing.T) {
 		all = append(all, acceptAt(t, s, day0.Add(time.Duration(i)*time.Second), i != 0, body))
 	}
 	now.set(day0.Add(-day)) // size does not ask the clock
-	if err := s.sweep(t.Context(), false); err != nil {
-		t.Fatal(err)
+	if err := s.sweep(t.Context(), errClockSet); err == nil || err.Error() != "the clock was set less than an hour ago" {
+		t.Fatalf("sweep: error %v, want %v", err, errClockSet)
 	}
 
 	if !has(t, s, all[0]) {
@@ -250,7 +251,7 @@ func TestSweepComesByItself(t *testing.T) {
 func TestClockWatch(t *testing.T) {
 	type look struct {
 		wall, steady time.Duration // since the look before
-		want         bool
+		trusted      bool
 	}
 	for _, tt := range []struct {
 		name  string
@@ -268,8 +269,8 @@ func TestClockWatch(t *testing.T) {
 			wall, steady := day0, day0
 			for i, l := range tt.looks {
 				wall, steady = wall.Add(l.wall), steady.Add(l.steady)
-				if got := w.trusted(wall, steady); got != l.want {
-					t.Errorf("look %d: trusted = %v, want %v", i, got, l.want)
+				if err := w.look(wall, steady); (err == nil) != l.trusted {
+					t.Errorf("look %d: error %v, want the clock trusted: %v", i, err, l.trusted)
 				}
 			}
 		})
@@ -285,7 +286,7 @@ func TestSweptSpaceIsGivenBack(t *testing.T) {
 	}
 	before := fileSize(t, s)
 	now.set(day0.Add(365 * day))
-	if err := s.sweep(t.Context(), true); err != nil {
+	if err := s.sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if after := fileSize(t, s); after > before/2 {

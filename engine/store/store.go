@@ -20,6 +20,7 @@
 //	hookrun.db.corrupt-<time>    a damaged database that was put aside
 //	lock                         held by the one process that uses the folder; says which
 //	ballast                      space that is given up when the disk is full
+//	probe                        for a moment, after a write failed: does another one?
 package store
 
 import (
@@ -72,6 +73,7 @@ type hooks struct {
 	now         func() time.Time
 	space       func(dir string) (space, error)
 	kind        func(dir string) (fsKind, error)
+	tryWrite    func(dir string) error
 	vfs         string // a registered VFS
 	ballastSize int64
 	lowWater    uint64 // bytes
@@ -109,6 +111,9 @@ func (o Options) withDefaults() Options {
 	if h.kind == nil {
 		h.kind = diskKind
 	}
+	if h.tryWrite == nil {
+		h.tryWrite = tryWrite
+	}
 	if h.ballastSize == 0 {
 		h.ballastSize = ballastSize
 	}
@@ -130,9 +135,9 @@ func (s *Store) Health() error {
 // is older or more than is to be kept. It may be called once.
 //
 // When ctx ends it commits what is queued, closes the database, gives the folder
-// free and returns nil; to close a Store that was never served, serve it with a ctx that
-// has ended. An error that wraps ErrIO or ErrCorrupt means that the disk can't be
-// trusted any more: the process should end, and start again to recover.
+// free and returns nil; to close a Store that was never served, serve it with a
+// ctx that has ended. An error that wraps ErrIO or ErrCorrupt means that the disk
+// can't be trusted any more: the process should end, and start again to recover.
 func (s *Store) Serve(ctx context.Context) error {
 	sweeping, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -139,8 +139,8 @@ func (w *writer) commit(batch []*op) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	err := w.transact(batch)
-	switch causeOf(err, w.gate) {
+	err := w.gate.diagnose(w.transact(batch))
+	switch causeOf(err) {
 	case causeNone:
 		finish(batch, nil)
 	case causeSpace:
@@ -155,8 +155,8 @@ func (w *writer) commit(batch []*op) error {
 		finish(batch, w.gate.health())
 	case causeBusy:
 		finish(batch, fmt.Errorf("%w: %s is locked by another program: %w", engine.ErrUnavailable, w.path, err))
-	case causeBroken, causeCorrupt:
-		finish(batch, err)
+	case causeFatal:
+		finish(batch, fmt.Errorf("%w: %w", engine.ErrUnavailable, err))
 		return err
 	default:
 		return w.commitSingly(batch, err)
@@ -173,7 +173,7 @@ func (w *writer) commitSingly(batch []*op, err error) error {
 	}
 	for i := range batch {
 		if err := w.commit(batch[i : i+1]); err != nil {
-			finish(batch[i+1:], err)
+			finish(batch[i+1:], fmt.Errorf("%w: %w", engine.ErrUnavailable, err))
 			return err
 		}
 	}
@@ -262,8 +262,9 @@ func (w *writer) checkpoint() error {
 // survivable passes on only those errors that end the writer. The others have
 // done no harm: the gate is told, and the next try may fare better.
 func (w *writer) survivable(err error) error {
-	switch causeOf(err, w.gate) {
-	case causeBroken, causeCorrupt:
+	err = w.gate.diagnose(err)
+	switch causeOf(err) {
+	case causeFatal:
 		return err
 	case causeSpace:
 		w.gate.shutFull()
@@ -276,15 +277,15 @@ func (w *writer) survivable(err error) error {
 	return nil
 }
 
-// fatal says what the error means, and marks a damaged database so that the next
-// Open does not build on it.
+// fatal says what the error is about, and marks a damaged database so that the
+// next Open does not build on it.
 func (w *writer) fatal(err error) error {
 	if err == nil {
 		return nil
 	}
-	if causeOf(err, w.gate) != causeCorrupt {
-		return fmt.Errorf("%w: write %s: %w", ErrIO, w.path, err)
+	err = fmt.Errorf("write %s: %w", w.path, err)
+	if errors.Is(err, ErrCorrupt) {
+		return errors.Join(err, markDamaged(w.path, err))
 	}
-	err = fmt.Errorf("%w: write %s: %w", ErrCorrupt, w.path, err)
-	return errors.Join(err, markDamaged(w.path, err))
+	return err
 }
