@@ -260,6 +260,7 @@ func byteOffset(src string, runes int) int {
 var (
 	unknownName  = regexp.MustCompile(`^unknown name (\S+)$`)
 	unknownField = regexp.MustCompile(`unknown field (\S+)$`)
+	wrongToken   = regexp.MustCompile(`^unexpected token (\w+)(?:\((".*")\))?$`)
 	dottedHeader = regexp.MustCompile(`\bheaders\.([A-Za-z]+(?:-[A-Za-z0-9]+)+)`)
 )
 
@@ -277,13 +278,26 @@ func (c *Compiler) finding(src string, err error) Finding {
 	} else if m := unknownField.FindStringSubmatch(f.Msg); m != nil {
 		f.Msg = fmt.Sprintf("unknown field %q", m[1])
 		f.Hint = Nearest(m[1], c.fieldNames())
-	} else if strings.Contains(f.Msg, `Operator("=")`) {
-		f.Hint = "to compare write =="
+	} else if m := wrongToken.FindStringSubmatch(f.Msg); m != nil {
+		f.Msg, f.Hint = tokenFinding(m[1], m[2])
 	} else if strings.HasPrefix(f.Msg, "expected bool, but got") {
 		f.Msg = "the condition must be true or false, but this is " + goKind(strings.TrimPrefix(f.Msg, "expected bool, but got "))
 		f.Hint = "compare it with something"
 	}
 	return f
+}
+
+// tokenFinding tells of a token, by its kind and text, where it can't stand.
+func tokenFinding(kind, text string) (msg, hint string) {
+	switch {
+	case kind == "EOF":
+		return "the expression ends too early", ""
+	case text == `"="`:
+		return `unexpected "="`, "to compare write =="
+	case text == "":
+		return "unexpected " + kind, ""
+	}
+	return "unexpected " + text, ""
 }
 
 // nameHint says what somebody who wrote an unknown name will have meant.

@@ -181,12 +181,12 @@ func canonical(h http.Header) http.Header {
 // stepTypes are the fields of `steps.<id>` for a step of the given kind.
 func stepTypes(kind string) types.Map {
 	t := types.Map{"state": types.String, "error": types.String, "duration": types.TypeOf(time.Duration(0))}
-	switch kind {
-	case "exec", "shell":
+	switch {
+	case isCommand(kind):
 		t["exit_code"], t["stdout"], t["stderr"] = types.Int, types.String, types.String
-	case "http":
+	case kind == "http":
 		t["status"], t["headers"], t["body"], t["json"] = types.Int, types.TypeOf(map[string]string{}), types.String, types.Any
-	case "file":
+	case kind == "file":
 		t["path"], t["size"] = types.String, types.Int
 	}
 	return t

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -103,14 +104,35 @@ func (e *Engine) logAccepted(a *Acceptance, receipt Receipt) {
 	if a.BodyErr != "" {
 		e.log.Debug("body is not parsed", "event", ev.ID, "err", a.BodyErr)
 	}
-	for _, v := range a.Verdicts {
-		switch v.Outcome {
-		case Matched:
-			e.log.Info("rule matched", "rule", v.Rule, "event", ev.ID)
-		case Errored:
-			e.log.Warn("condition failed", "rule", v.Rule, "event", ev.ID, "err", v.Why)
-		default:
-			e.log.Debug("rule did not match", "rule", v.Rule, "event", ev.ID, "why", v.Why, "missing", v.Missing)
-		}
+	for i, v := range a.Verdicts {
+		e.logVerdict(ev, v, len(a.Runs) == 0 && i < maxToldVerdicts)
 	}
+	if len(a.Runs) == 0 && len(a.Verdicts) == 0 {
+		e.log.Info("no rule is for this bucket", "event", ev.ID, "bucket", ev.Bucket)
+	}
+}
+
+// maxToldVerdicts is how many rules are told of that did not match an event
+// which started nothing: somebody will want to know why.
+const maxToldVerdicts = 5
+
+func (e *Engine) logVerdict(ev *Event, v Verdict, told bool) {
+	attrs := []any{"rule", v.Rule, "event", ev.ID}
+	switch {
+	case v.Outcome == Matched:
+		e.log.Info("rule matched", attrs...)
+		return
+	case v.Outcome == Errored:
+		e.log.Warn("condition failed", append(attrs, "err", v.Why)...)
+		return
+	}
+	attrs = append(attrs, "why", v.Why)
+	if len(v.Missing) > 0 {
+		attrs = append(attrs, "missing", v.Missing)
+	}
+	level := slog.LevelDebug
+	if told {
+		level = slog.LevelInfo
+	}
+	e.log.Log(context.Background(), level, "rule did not match", attrs...)
 }

@@ -22,6 +22,10 @@ type attempt struct {
 	// earlier ones.
 	results []*StepResult
 
+	// ended is the result of the step that ended last, until it is stored. With
+	// the run's end it takes one commit.
+	ended *StepResult
+
 	last *StepResult // of a command; nil: none ran
 }
 
@@ -115,11 +119,14 @@ func (a *attempt) steps(ctx context.Context) error {
 		if a.isFinished(step.ID) {
 			continue
 		}
-		result, err := a.step(ctx, i, step)
-		if err != nil {
+		if a.ended != nil {
+			a.save(ctx, a.run, a.ended)
+			a.ended = nil
+		}
+		if err := a.step(ctx, i, step); err != nil {
 			return err
 		}
-		a.results = append(a.results, result)
+		a.results = append(a.results, a.ended)
 	}
 	return nil
 }
@@ -133,10 +140,10 @@ func (a *attempt) isFinished(id string) bool {
 	return false
 }
 
-// step runs one step and stores what became of it.
-func (a *attempt) step(ctx context.Context, index int, step *Step) (*StepResult, error) {
+// step runs one step; what became of it is in a.ended.
+func (a *attempt) step(ctx context.Context, index int, step *Step) error {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	result := &StepResult{
 		Run: a.run.ID, Attempt: a.run.Attempt, Index: index, Step: step.ID,
@@ -153,17 +160,20 @@ func (a *attempt) step(ctx context.Context, index int, step *Step) (*StepResult,
 	case err != nil:
 		result.State, result.Err = StepFailed, a.mask.string(err.Error())
 	}
-	if result.Kind == "exec" || result.Kind == "shell" {
+	if isCommand(result.Kind) {
 		a.last = result
 	}
 	a.hide(&result.Output)
-	a.save(ctx, a.run, result)
+	a.ended = result
 	a.logStep(result)
 	if err != nil {
-		return nil, fmt.Errorf("step %s (%s): %w", step.ID, result.Kind, err)
+		return fmt.Errorf("step %s (%s): %w", step.ID, result.Kind, err)
 	}
-	return result, nil
+	return nil
 }
+
+// isCommand reports whether actions of this kind start a process.
+func isCommand(kind string) bool { return kind == "exec" || kind == "shell" }
 
 // doStep asks the step's condition and does its action. The result is told the
 // output; its state only where the step is skipped.
@@ -179,8 +189,9 @@ func (a *attempt) doStep(ctx context.Context, step *Step, result *StepResult) er
 			return nil
 		}
 	}
-	a.save(ctx, a.run, result)
-
+	if !isCommand(result.Kind) { // a command is stored when it has started, with its process
+		a.save(ctx, a.run, result)
+	}
 	rec := a.record(result)
 	recording, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -246,7 +257,7 @@ func (a *attempt) hide(o *Output) {
 
 func (a *attempt) logStep(r *StepResult) {
 	attrs := []any{"step", r.Step, "kind", r.Kind, "state", string(r.State), "duration", r.Finished.Sub(r.Started)}
-	if r.Kind == "exec" || r.Kind == "shell" {
+	if isCommand(r.Kind) {
 		attrs = append(attrs, "exit_code", r.Output.ExitCode)
 	}
 	a.log.Debug("step ended", attrs...)
@@ -273,7 +284,11 @@ func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 		}
 		run.State, run.Finished = Failed, now
 	}
-	a.save(ctx, run)
+	if a.ended != nil {
+		a.save(ctx, run, a.ended)
+	} else {
+		a.save(ctx, run)
+	}
 	a.logRun()
 	if run.State != Queued || errors.Is(err, ErrStopping) {
 		return nil

@@ -34,7 +34,7 @@ func runCheck(_ context.Context, p Process, c command, args []string) error {
 		return err
 	}
 	g, problems := rules.Load(paths, rules.Options{})
-	printProblems(p.Stderr, problems)
+	printProblems(p, problems)
 	if g == nil {
 		return exitError(exitFailed)
 	}

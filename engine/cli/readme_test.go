@@ -54,7 +54,7 @@ func TestReadmeErrorIsWhatIsSaid(t *testing.T) {
 	first := readme(t, "yaml")[0]
 	_, problems := loadText(t, strings.Replace(first, "when: body.", "when: boddy.", 1))
 	var got strings.Builder
-	printProblems(&got, problems)
+	printProblems(Process{Stderr: &got}, problems)
 	if want := readme(t, "text")[0]; got.String() != want {
 		t.Errorf("the mistake is told as\n%s, the README shows\n%s", got.String(), want)
 	}

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -19,11 +17,28 @@ type loader struct {
 	options rules.Options
 	archive *rules.Archive
 	log     *slog.Logger
+	tell    func([]rules.Problem) // says what is wrong with the rules
 }
 
-func newLoader(paths []string, data string, client *http.Client, log *slog.Logger) *loader {
-	return &loader{
-		paths: paths, options: rules.Options{Client: client}, archive: openArchive(data), log: log,
+func newLoader(p Process, o runOptions, client *http.Client, log *slog.Logger) *loader {
+	l := &loader{
+		paths: o.rules, options: rules.Options{Client: client}, archive: openArchive(o.data), log: log,
+		tell: func(problems []rules.Problem) { printProblems(p, problems) },
+	}
+	if o.logFormat == "json" {
+		l.tell = l.logProblems
+	}
+	return l
+}
+
+// logProblems is printProblems where all that is said has to be a log.
+func (l *loader) logProblems(problems []rules.Problem) {
+	for _, p := range problems {
+		level := slog.LevelError
+		if p.Warning {
+			level = slog.LevelWarn
+		}
+		l.log.Log(context.Background(), level, "problem in the rules", "file", p.File, "line", p.Line, "column", p.Col, "rule", p.Rule, "err", p.Msg, "hint", p.Hint)
 	}
 }
 
@@ -37,9 +52,9 @@ func (l *loader) load() (*rules.Generation, []rules.Problem) {
 
 // first returns the rules to start with: those of the files, or, where these
 // have problems, the last good ones, if these files ever had some.
-func (l *loader) first(p Process) (*rules.Generation, error) {
+func (l *loader) first() (*rules.Generation, error) {
 	g, problems := l.load()
-	printProblems(p.Stderr, problems)
+	l.tell(problems)
 	if g != nil {
 		return g, nil
 	}
@@ -66,12 +81,9 @@ func (l *loader) keep(g *rules.Generation) {
 }
 
 // printProblems prints each problem on a line, and its hint on the next.
-func printProblems(w io.Writer, problems []rules.Problem) {
-	for _, p := range problems {
-		fmt.Fprintln(w, p)
-		if p.Hint != "" {
-			fmt.Fprintf(w, "hint: %s\n", p.Hint)
-		}
+func printProblems(p Process, problems []rules.Problem) {
+	for _, problem := range problems {
+		printError(p, problem.String(), problem.Hint)
 	}
 }
 
@@ -82,7 +94,7 @@ func (r *running) reload(ctx context.Context, p Process) {
 	w := rules.NewWatcher(rules.WatchOptions{
 		Paths: r.options.rules, Load: r.loader.load, Loaded: r.first.Hash, Log: r.log,
 		Changed: func(g *rules.Generation, problems []rules.Problem) {
-			printProblems(p.Stderr, problems)
+			r.loader.tell(problems)
 			if g == nil {
 				r.log.Error("rules are refused, those before go on", "problems", len(problems))
 				return

@@ -102,7 +102,8 @@ func needRules(fs *flag.FlagSet, paths list) error {
 	if len(paths) > 0 {
 		return nil
 	}
-	return &usageError{fs.Name() + ": -rules is missing", "hookrun " + strings.Replace(fs.Name(), "run", "", 1) + "-rules rules.yaml"}
+	hint := "hookrun " + fs.Name() + " -rules rules.yaml"
+	return &usageError{fs.Name() + ": -rules is missing", strings.Replace(hint, " run ", " ", 1)}
 }
 
 // defaultData is the folder that systemd gives the service, else the one of
@@ -144,8 +145,8 @@ func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) erro
 	r := &running{log: log, options: o, hurry: hurry, skipWaits: sync.OnceFunc(func() { close(hurry) }), client: &http.Client{Transport: newTransport()}}
 	defer r.client.CloseIdleConnections()
 	var err error
-	r.loader = newLoader(o.rules, o.data, r.client, log)
-	if r.first, err = r.loader.first(p); err != nil {
+	r.loader = newLoader(p, o, r.client, log)
+	if r.first, err = r.loader.first(); err != nil {
 		return err
 	}
 	r.store, err = store.Open(ctx, store.Options{

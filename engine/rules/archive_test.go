@@ -187,3 +187,44 @@ func TestDamagedGenerationIsPassedOver(t *testing.T) {
 		t.Errorf("numbers = %v, %v", numbers, err)
 	}
 }
+
+// TestGoingBackFindsItsGeneration: what to start with where the files are
+// broken, and what rollback means without a number.
+func TestGoingBackFindsItsGeneration(t *testing.T) {
+	o := testOptions(t)
+	path, other := filepath.Join(o.Dir, "rules.yaml"), filepath.Join(o.Dir, "other.yaml")
+	a := OpenArchive(filepath.Join(o.Dir, "generations"))
+	if _, err := a.Before([]string{path}); err == nil {
+		t.Error("Before found a generation in an empty archive")
+	}
+	for _, name := range []string{"one", "two"} {
+		write(t, path, ruleNamed(name))
+		add(t, a, generation(t, o, path), noon)
+	}
+	write(t, other, ruleNamed("other"))
+	add(t, a, generation(t, o, other), noon)
+
+	e, files, err := a.Newest([]string{path})
+	if err != nil || e.N != 2 || len(files) != 1 || string(files[0].Data) != ruleNamed("two") {
+		t.Errorf("Newest = %+v, %v, want generation 2: the third is of other files", e, err)
+	}
+	if _, files, err := a.Newest([]string{filepath.Join(o.Dir, "unknown.yaml")}); files != nil || err != nil {
+		t.Errorf("Newest of unknown files = %v, %v, want none", files, err)
+	}
+	tests := []struct {
+		name, content string
+		want          int
+	}{
+		{"as in force", ruleNamed("two"), 1},
+		{"broken", "rules: [", 2},
+		{"as before", ruleNamed("one"), 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			write(t, path, tt.content)
+			if n, err := a.Before([]string{path}); n != tt.want || err != nil {
+				t.Errorf("Before = %d, %v, want %d", n, err, tt.want)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,8 +89,10 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	if failed(problems) {
 		return nil, problems
 	}
+	set := engine.NewRuleSet(l.enabled, hashRules(l.enabled))
+	set.Secrets = append(slices.Clone(l.secrets), relay.Secret)
 	return &Generation{
-		Rules:    engine.NewRuleSet(l.enabled, hashRules(l.enabled)),
+		Rules:    set,
 		Hash:     hashFiles(files),
 		Files:    files,
 		Relay:    relay,

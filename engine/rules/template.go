@@ -85,7 +85,7 @@ func (d *decoder) condition(n *yaml.Node, c *engine.Compiler, what string) *engi
 func (d *decoder) findings(n *yaml.Node, findings []engine.Finding) {
 	for _, f := range findings {
 		line, col := d.src.inScalar(n, f.Offset)
-		if strings.Contains(f.Msg, "token EOF") && n.Style == 0 && n.LineComment != "" { // any(list, # > 1)
+		if f.Msg == "the expression ends too early" && n.Style == 0 && n.LineComment != "" { // any(list, # > 1)
 			f.Hint = "in YAML a # behind a space begins a comment: put the whole text in quotes"
 		}
 		d.note(line, col, f.Hint, f.Msg, f.Warning)

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"hookrun/engine"
+)
+
+// TestRealPayloads asks of each event of testdata/events what people ask of
+// such a payload.
+func TestRealPayloads(t *testing.T) {
+	tests := []struct{ file, when string }{
+		{"github-push", `headers["X-GitHub-Event"] == "push" && body.ref == "refs/heads/main" && !(body.deleted ?? false) && len(changed(body)) > 0`},
+		{"github-push-form", `headers["x-github-event"] == "push" && body.ref == "refs/heads/main" && body.repository.full_name == "acme/widget"`},
+		{"github-pull-request", `body.action == "opened" && body.pull_request.head.ref != nil && body.number > 0`},
+		{"github-ping", `headers["X-GitHub-Event"] == "ping" && body.zen != nil && body.ref == nil`},
+		{"gitlab-push", `body.object_kind == "push" && body.ref == "refs/heads/main" && any(body.commits, .author.email != nil)`},
+		{"gitea-push", `body.ref == "refs/heads/main" && headers["X-Gitea-Event"] == "push"`},
+		{"bitbucket-push", `any(body.push.changes, (.new.name ?? "") == "main")`},
+		{"dockerhub", `body.repository.repo_name != nil && body.push_data.tag != nil`},
+		{"alertmanager", `body.version == "4" && body.status == "firing" && any(body.alerts, .labels.severity == "critical")`},
+		{"grafana", `body.status == "firing" && len(body.alerts) > 0`},
+		{"stripe", `body.type == "checkout.session.completed" && body.data.object.id != nil`},
+		{"slack-slash", `body.command == "/deploy" && body.user_id != nil && body.response_url startsWith "https://"`},
+		{"sentry", `headers["Sentry-Hook-Resource"] == "event_alert" && body.data != nil`},
+		{"generic", `method == "POST" && body != nil`},
+	}
+	files, err := filepath.Glob(filepath.Join(root, "testdata", "events", "*.http"))
+	if err != nil || len(files) != len(tests) {
+		t.Errorf("testdata/events holds %d events (%v), the table asks of %d", len(files), err, len(tests))
+	}
+	for _, tt := range tests {
+		t.Run(tt.file, func(t *testing.T) {
+			cond, findings := engine.NewCompiler().Condition(tt.when)
+			if cond == nil {
+				t.Fatal(findings)
+			}
+			ok, missing, err := cond.Eval(engine.NewScope(readEvent(t, tt.file)))
+			if !ok || err != nil {
+				t.Errorf("%s = %v, missing %v, %v, want true", tt.when, ok, missing, err)
+			}
+		})
+	}
+}
+
+// readEvent makes an event of a raw HTTP request.
+func readEvent(t *testing.T, name string) *engine.Event {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, "testdata", "events", name+".http"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engine.Event{Source: engine.SourceIntake, Bucket: "b", Method: req.Method, Path: "/", Query: req.URL.RawQuery, Header: req.Header, Body: body}
+}
