@@ -95,7 +95,6 @@ func TestRequest(t *testing.T) {
 func TestOnlyTheRuleChoosesTheHost(t *testing.T) {
 	const literal = `http: scheme and host must stand in the rule itself, as in "https://host/{{ … }}"`
 	const notHTTP = "http: not an http or https URL"
-	const notURL = "http: what the event makes of it is not a URL at https://api.example"
 	tests := []struct {
 		name  string
 		url   string

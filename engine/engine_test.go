@@ -47,14 +47,14 @@ func (s *shakyStore) Block() (release func()) {
 	return func() { close(s.block) }
 }
 
-func (s *shakyStore) state() (error, chan struct{}) {
+func (s *shakyStore) state() (block chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err, s.block
+	return s.block, s.err
 }
 
 func (s *shakyStore) Accept(ctx context.Context, a *engine.Acceptance) (engine.Receipt, error) {
-	err, block := s.state()
+	block, err := s.state()
 	if block != nil {
 		<-block
 	}
@@ -65,7 +65,7 @@ func (s *shakyStore) Accept(ctx context.Context, a *engine.Acceptance) (engine.R
 }
 
 func (s *shakyStore) Update(ctx context.Context, r *engine.Run, steps ...*engine.StepResult) error {
-	if err, _ := s.state(); err != nil {
+	if _, err := s.state(); err != nil {
 		return err
 	}
 	return s.MemStore.Update(ctx, r, steps...)

@@ -62,8 +62,7 @@ func (l *loader) first() (*rules.Generation, error) {
 	if err != nil || files == nil {
 		return nil, exitError(exitFailed)
 	}
-	g, problems = rules.Parse(files, l.options)
-	if g == nil {
+	if g, _ = rules.Parse(files, l.options); g == nil { // a secret or a folder of theirs is gone, say: the file's own problems are the news
 		return nil, exitError(exitFailed)
 	}
 	l.log.Error("the rules have problems; going on with the last good ones", "generation", entry.N, "of", entry.At.Local().Format(time.DateTime))
