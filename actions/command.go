@@ -75,7 +75,7 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 	if ctx.Err() != nil {
 		return out, cutOff(ctx)
 	}
-	body, err := writeBody(in.Event.Body)
+	body, err := writeBody(in.TempDir, in.Event.Body)
 	if err != nil {
 		return out, err
 	}
@@ -107,8 +107,8 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 
 // writeBody puts the exact body of an event into a file that only this user
 // reads, and returns its path. The caller removes it.
-func writeBody(body []byte) (string, error) {
-	f, err := os.CreateTemp("", "hookrun-body-*") // 0600
+func writeBody(dir string, body []byte) (string, error) {
+	f, err := os.CreateTemp(dir, "hookrun-body-*") // 0600
 	if err != nil {
 		return "", fmt.Errorf("make the file for %s: %w", bodyFile, err)
 	}

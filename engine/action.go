@@ -35,6 +35,10 @@ type Input struct {
 	// the next start of hookrun can find it after a crash. Never nil.
 	Started func(Process)
 
+	// TempDir is the folder for files that a step needs while it runs; "" is the
+	// system's.
+	TempDir string
+
 	// Hurry is closed when the grace times are to be skipped: a second signal
 	// came. It may be nil, which never hurries.
 	Hurry <-chan struct{}

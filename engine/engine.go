@@ -20,6 +20,10 @@ type Options struct {
 	MaxRuns int           // runs at one time; 0: 4 × CPUs
 	Grace   time.Duration // for running steps when the engine is to stop; 0: DefaultGrace
 
+	// TempDir is the folder for what steps need while they run; "" is the
+	// system's.
+	TempDir string
+
 	// Hurry, when closed, ends every grace time: a second signal came.
 	Hurry <-chan struct{}
 
@@ -41,6 +45,7 @@ type Engine struct {
 	log      *slog.Logger
 	maxRuns  int
 	grace    time.Duration
+	tempDir  string
 	hurry    <-chan struct{}
 	onChange func(Run)
 
@@ -58,7 +63,7 @@ type Engine struct {
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		store: o.Store, log: o.Log, maxRuns: o.MaxRuns, grace: o.Grace,
-		hurry: o.Hurry, onChange: o.OnChange, queue: newQueue(), stopped: make(chan struct{}),
+		tempDir: o.TempDir, hurry: o.Hurry, onChange: o.OnChange, queue: newQueue(), stopped: make(chan struct{}),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

@@ -189,8 +189,8 @@ func (a *attempt) doStep(ctx context.Context, step *Step, result *StepResult) er
 			return nil
 		}
 	}
-	if !isCommand(result.Kind) { // a command is stored when it has started, with its process
-		a.save(ctx, a.run, result)
+	if !isCommand(result.Kind) { // a command is noted when it has started, with its process
+		a.note(ctx, result)
 	}
 	rec := a.record(result)
 	recording, stop := context.WithCancel(ctx)
@@ -230,9 +230,10 @@ func (a *attempt) act(ctx context.Context, step *Step, scope *Scope, rec *record
 		Stdout: &rec.stdout, Stderr: &rec.stderr,
 		Started: func(p Process) {
 			result.Process = p
-			a.save(ctx, a.run, result)
+			a.note(ctx, result)
 		},
-		Hurry: a.hurry,
+		TempDir: a.tempDir,
+		Hurry:   a.hurry,
 	})
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrStopping) && !errors.Is(err, ErrStopping) {
 		return fmt.Errorf("%w: %w", cause, err)
@@ -321,6 +322,16 @@ func (a *attempt) exitCode() (code int, ok bool) {
 		return 0, false
 	}
 	return a.last.Output.ExitCode, true
+}
+
+// note stores that a step runs. It tries once: a step must not wait for the
+// disk, and what becomes of it is stored later.
+func (a *attempt) note(ctx context.Context, result *StepResult) {
+	if err := a.store.Update(context.WithoutCancel(ctx), a.run, result); err != nil {
+		a.log.Warn("start of a step is not stored", "step", result.Step, "err", err)
+		return
+	}
+	a.onChange(*a.run)
 }
 
 // Waits of save between its tries.

@@ -204,10 +204,13 @@ func (r *running) relayHurry(ctx context.Context, hurry <-chan struct{}) {
 // withEngine recovers, opens the port and runs the engine for as long as
 // anything may come in.
 func (r *running) withEngine(ctx context.Context, p Process) error {
-	var err error
+	temp, err := tempDir(r.options.data)
+	if err != nil {
+		return err
+	}
 	r.engine, err = engine.Open(ctx, engine.Options{
 		Store: r.store, Rules: r.first.Rules, Log: r.log, Grace: r.options.grace,
-		Hurry: r.hurry, Reap: actions.KillLeftover,
+		TempDir: temp, Hurry: r.hurry, Reap: actions.KillLeftover,
 	})
 	if err != nil {
 		return err
@@ -229,6 +232,22 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	wg.Wait()
 	r.log.Info("stopped", "waiting", r.engine.Waiting())
 	return err
+}
+
+// tempDir makes the folder for what steps need while they run, empty: what a
+// crash left there is of no use. The data folder is ours alone by now.
+func tempDir(data string) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(data, "tmp"))
+	if err != nil {
+		return "", fmt.Errorf("folder for temporary files: %w", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("empty the folder for temporary files: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the folder for temporary files: %w", err)
+	}
+	return dir, nil
 }
 
 // listen opens the intake's port, where there is to be one.
