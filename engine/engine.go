@@ -105,10 +105,13 @@ func (e *Engine) recover(ctx context.Context, reap func(context.Context, Process
 			if err := e.takeBack(ctx, ref.ID, reap); err != nil {
 				return fmt.Errorf("run %s: %w", ref.ID, err)
 			}
-			refs[i].State, refs[i].Due = Queued, time.Time{}
+			ref.State, ref.Due = Queued, time.Time{}
+			refs[i] = ref
 		}
-		if most := time.Now().Add(maxAskedWait); ref.Due.After(most) {
-			refs[i].Due = most // the clock was set back
+		if wait := time.Until(ref.Due); wait > 0 {
+			// From here on it counts on the monotonic clock. Before, the other one may
+			// have been set back: no rule asked for a longer wait than its own.
+			refs[i].Due = time.Now().Add(min(wait, e.longestWait(ref.Rule)))
 		}
 	}
 	if len(refs) > 0 {
@@ -116,6 +119,14 @@ func (e *Engine) recover(ctx context.Context, reap func(context.Context, Process
 	}
 	e.queue.add(refs...)
 	return nil
+}
+
+// longestWait is the longest that a retry of the rule may wait.
+func (e *Engine) longestWait(rule string) time.Duration {
+	if r := e.rules.Load().Rule(rule); r != nil {
+		return max(r.Retry.Max, r.Retry.Backoff, maxAskedWait)
+	}
+	return maxAskedWait
 }
 
 // takeBack makes a run that a crash cut off a queued one, and ends what its

@@ -543,3 +543,31 @@ func TestSameDeliveryOfARelayStartsNothingTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestRetrySurvivesRestartAndAClockSetBack: the wait goes on after a restart,
+// and a time that lies a year ahead by the clock of now does not strand it.
+func TestRetrySurvivesRestartAndAClockSetBack(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"restart": 10 * time.Minute, "clock set back": 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &shakyStore{}
+				h := open(t, store, engine.Options{}, rule("b", doing(fine)))
+				run := h.run(h.submit("b").Runs[0].ID)
+				run.Attempt, run.Due = 1, time.Now().Add(ahead)
+				if err := store.Update(t.Context(), run); err != nil {
+					t.Fatal(err)
+				}
+				h = start(t, store, engine.Options{}, rule("b", doing(fine)))
+				defer h.stop()
+				pass(9 * time.Minute)
+				if got := h.run(run.ID); got.State != engine.Queued {
+					t.Errorf("run is %s before its time, want queued", got.State)
+				}
+				pass(time.Hour)
+				if got := h.run(run.ID); got.State != engine.Done {
+					t.Errorf("run is %s after its time, want done", got.State)
+				}
+			})
+		})
+	}
+}

@@ -30,7 +30,7 @@ type attempt struct {
 }
 
 // readAgain is the wait after the store could not be read.
-const readAgain = time.Second
+const readAgain = 5 * time.Second
 
 // work makes one attempt of the run, and frees its lane.
 func (e *Engine) work(ctx context.Context, ref Ref) {
@@ -268,8 +268,9 @@ func (a *attempt) logStep(r *StepResult) {
 // run's place in the queue where it is to be tried again.
 func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 	now := time.Now().UTC()
+	var due time.Time
 	run := a.run
-	run.Due, run.Err = time.Time{}, ""
+	run.Err = ""
 	switch {
 	case err == nil:
 		run.State, run.Finished = Done, now
@@ -280,21 +281,23 @@ func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 		run.Err = a.mask.string(err.Error())
 		wait, ok := a.rule.Retry.again(run.Attempt-run.Cut, err)
 		if ok {
-			run.State, run.Due = Queued, now.Add(wait)
+			run.State, due = Queued, time.Now().Add(wait)
 			break
 		}
 		run.State, run.Finished = Failed, now
 	}
+	run.Due = due.UTC()
 	if a.ended != nil {
 		a.save(ctx, run, a.ended)
 	} else {
 		a.save(ctx, run)
 	}
 	a.logRun()
-	if run.State != Queued || errors.Is(err, ErrStopping) {
+	if run.State != Queued {
 		return nil
 	}
 	ref := run.Ref()
+	ref.Due = due // on the monotonic clock: setting the other neither fires nor strands it
 	return &ref
 }
 

@@ -4,14 +4,19 @@ package cli
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
 	"hookrun/engine"
 	"hookrun/engine/rules"
 	"hookrun/engine/store"
+	"hookrun/relay/server"
 )
 
 // BenchmarkSpawn runs /bin/true: bare, and through the whole pipeline from an
@@ -49,6 +54,32 @@ func BenchmarkSpawn(b *testing.B) {
 		}
 		for ; waiting > 0; waiting-- {
 			<-p.done
+		}
+	})
+}
+
+// BenchmarkIntake takes webhooks of 2 KB over HTTP that one rule is asked about
+// and does not match, from 16 senders: request, match, commit, answer.
+func BenchmarkIntake(b *testing.B) {
+	p := newPipeline(b, `rules: [{name: a, bucket: a, when: 'body.ref == "x"', actions: [{exec: [/bin/true]}]}]`)
+	srv := httptest.NewServer(server.New(server.Options{Inbox: inbox{p.engine}}).Handler())
+	defer srv.Close()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	defer client.CloseIdleConnections()
+	body := `{"pad":"` + strings.Repeat("x", 2000) + `"}`
+	b.SetParallelism(8) // times GOMAXPROCS
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			resp, err := client.Post(srv.URL+"/hooks/a", "application/json", strings.NewReader(body))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusAccepted {
+				b.Errorf("answer %s", resp.Status)
+			}
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,6 +39,9 @@ const patience = 60 * time.Second
 //	expand FILE…                 puts the values of $RELAY_URL, $SINK, $WORK and $ADDRESS into files
 //	await FILE TEXT [N]          waits until the text stands in the file, N times
 //	address                      sets $ADDRESS to a free one
+//	umount DIR                   unmounts it when the script has ended
+//
+// and the condition [root].
 func TestScripts(t *testing.T) {
 	events, err := filepath.Abs(filepath.Join(root, "testdata", "events"))
 	if err != nil {
@@ -60,6 +64,13 @@ func TestScripts(t *testing.T) {
 			"expand":     cmdExpand,
 			"await":      cmdAwait,
 			"address":    cmdAddress,
+			"umount":     cmdUmount,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 	})
 }
@@ -218,4 +229,12 @@ func cmdAddress(ts *testscript.TestScript, _ bool, _ []string) {
 	srv := httptest.NewServer(nil)
 	ts.Setenv("ADDRESS", srv.Listener.Addr().String())
 	srv.Close()
+}
+
+func cmdUmount(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Defer(func() {
+		if out, err := exec.Command("umount", "-l", args[0]).CombinedOutput(); err != nil {
+			ts.Logf("umount %s: %v: %s", args[0], err, out)
+		}
+	})
 }
