@@ -34,11 +34,12 @@ type evaluation struct {
 	text    int
 	began   time.Time
 	missing []string
+	part    string // of a conjunction at the top: the part evaluated last
 }
 
 func (e *evaluation) reset() {
 	e.steps, e.text, e.began = 0, 0, time.Now()
-	e.missing = nil
+	e.missing, e.part = nil, ""
 }
 
 // step counts one round.
@@ -100,6 +101,13 @@ func evalTick(args ...any) (any, error) {
 		}
 	}
 	return args[1], nil
+}
+
+// evalPart(state, text, value) is put around each part of a conjunction at the
+// top. The part evaluated last is the one that decided, where it is false.
+func evalPart(args ...any) (any, error) {
+	args[0].(*evaluation).part = args[1].(string)
+	return args[2], nil
 }
 
 // evalMember(state, data, field) and evalMember(state, data, field, key) read a

@@ -99,7 +99,8 @@ func (c *Compiler) compile(src string, extra ...expr.Option) (*program, []Findin
 		expr.Env(c.world),
 		expr.MaxNodes(maxNodes),
 		expr.Patch(look),
-		expr.Patch(&patcher{}),
+		expr.Patch(&patcher{conjunctionOf(src)}),
+		expr.Patch(forgetter{}),
 	}, extra...)
 	options = append(options, functions()...)
 	code, err := expr.Compile(src, options...)

@@ -92,6 +92,8 @@ func (r *Rule) verdict(scope *Scope) Verdict {
 		v.Outcome, v.Why = Errored, err.Error()
 	case ok:
 		v.Outcome = Matched
+	case scope.eval.part != "":
+		v.Why = "false: " + shorten(scope.eval.part)
 	default:
 		v.Why = "when is false"
 	}

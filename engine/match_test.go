@@ -106,3 +106,26 @@ func TestParseErrorIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestVerdictNamesThePartThatDecided: of a conjunction it is the first false
+// part, in the rule's words: nothing of the event gets into it.
+func TestVerdictNamesThePartThatDecided(t *testing.T) {
+	tests := []struct{ when, want string }{
+		{`body.a == 1`, "when is false"},
+		{`body.a == 2 && body.b == 3`, "false: body.b == 3"},
+		{`body.a == 1 && body.b == 3`, "false: body.a == 1"},
+		{`body.a == 2 and (body.b == 3 or body.c == 4) and body.a == 2`, "false: body.b == 3 or body.c == 4"},
+		{`body.a == 2 && any(body.l, # > 1 && # > 2)`, "false: any(body.l, # > 1 && # > 2)"},
+		{`body.a == 2 && headers["X-Github-Event"] == "ping"`, `false: headers["X-Github-Event"] == "ping"`},
+		{`body.a == 2 && !body.t`, "false: !body.t"},
+		{`body.a == 2 || body.b == 1 && body.c == 2`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.when, func(t *testing.T) {
+			r := &Rule{Name: "r", When: condition(t, tt.when)}
+			if got := r.verdict(NewScope(jsonEvent(`{"a":2,"b":1,"l":[1,2],"t":true}`))); got.Why != tt.want {
+				t.Errorf("verdict of %s = %+v, want %q", tt.when, got, tt.want)
+			}
+		})
+	}
+}

@@ -11,6 +11,9 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/builtin"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/parser"
 )
 
 // Before a condition or template is compiled its tree is changed, so that it
@@ -21,6 +24,7 @@ import (
 //	any(list, predicate)     any(list, evalTick(state, predicate))
 //	a + b, where texts       evalAdd(state, a, b)
 //	replace(s, a, b), …      our own, bounded, with the state as first argument
+//	a && b, at the top       evalPart(state, "a", a) && evalPart(state, "b", b)
 //
 // The state is the *evaluation of this run. No source can name it, nor our
 // functions: their names hold a character that expr's lexer refuses.
@@ -31,6 +35,7 @@ const (
 	fnHeader      = "·header"
 	fnHasHeader   = "·hasHeader"
 	fnAdd         = "·add"
+	fnPart        = "·part"
 	headersName   = "headers"
 	wholeWorldVar = "$env"
 )
@@ -41,11 +46,12 @@ func functions() []expr.Option {
 	options := []expr.Option{
 		expr.Function("match", evalMatch, new(func(string, string) bool)),
 		expr.Function("changed", evalChanged, new(func(any) []any)),
-		expr.Function(fnTick, evalTick),
+		typed(fnTick, evalTick, func(args []reflect.Type) reflect.Type { return args[1] }),
 		expr.Function(fnMember, evalMember),
 		expr.Function(fnHeader, evalHeader, new(func(ev, string) string)),
 		expr.Function(fnHasHeader, evalHasHeader, new(func(ev, string) bool)),
-		expr.Function(fnAdd, evalAdd),
+		typed(fnAdd, evalAdd, typeOfSum),
+		typed(fnPart, evalPart, func(args []reflect.Type) reflect.Type { return args[2] }),
 		expr.Function("repeat", evalRepeat, new(func(ev, string, int) string)),
 		expr.Function("replace", evalReplace, new(func(ev, string, string, string) string), new(func(ev, string, string, string, int) string)),
 		expr.Function("split", evalSplit, new(func(ev, string, string) []string), new(func(ev, string, string, int) []string)),
@@ -62,6 +68,25 @@ func functions() []expr.Option {
 	return options
 }
 
+// typed adds a function whose type depends on those of its arguments: nil and
+// the empty interface stand for one that is not known.
+func typed(name string, fn func(...any) (any, error), result func(args []reflect.Type) reflect.Type) expr.Option {
+	return func(c *conf.Config) {
+		c.Functions[name] = &builtin.Function{
+			Name: name, Func: fn,
+			Validate: func(args []reflect.Type) (reflect.Type, error) { return result(args), nil },
+		}
+	}
+}
+
+// typeOfSum is that of evalAdd: a text where both are, else it is not known.
+func typeOfSum(args []reflect.Type) reflect.Type {
+	if args[1] == args[2] && args[1] != nil && args[1].Kind() == reflect.String {
+		return args[1]
+	}
+	return reflect.TypeFor[any]()
+}
+
 // stateful are the functions that a source calls without the state and that
 // get it from the patcher.
 func stateful() []string {
@@ -69,7 +94,7 @@ func stateful() []string {
 }
 
 // patcher makes the changes above. It walks from the leaves up.
-type patcher struct{}
+type patcher struct{ top conjunction }
 
 // Visit implements ast.Visitor.
 func (p *patcher) Visit(node *ast.Node) {
@@ -78,7 +103,6 @@ func (p *patcher) Visit(node *ast.Node) {
 		p.member(node, n)
 	case *ast.PredicateNode:
 		tick := call(fnTick, n.Node)
-		tick.SetNature(*n.Node.Nature())
 		tick.SetLocation(n.Node.Location())
 		n.Node = tick
 	case *ast.BinaryNode:
@@ -90,7 +114,6 @@ func (p *patcher) Visit(node *ast.Node) {
 	case *ast.CallNode:
 		if name, ok := n.Callee.(*ast.IdentifierNode); ok && slices.Contains(stateful(), name.Value) {
 			n.Arguments = slices.Insert(n.Arguments, 0, ast.Node(&ast.IdentifierNode{Value: stateName}))
-			n.SetType(nil)
 		}
 	}
 }
@@ -112,10 +135,73 @@ func (p *patcher) binary(node *ast.Node, n *ast.BinaryNode) {
 	case n.Operator == "in" && isName(n.Right, headersName):
 		ast.Patch(node, call(fnHasHeader, n.Left))
 	case n.Operator == "+" && mayBeText(n.Left) && mayBeText(n.Right):
-		add := call(fnAdd, n.Left, n.Right)
-		add.SetNature(*n.Nature())
-		ast.Patch(node, add)
+		ast.Patch(node, call(fnAdd, n.Left, n.Right))
+	case p.top.ands[n.Location().From]:
+		n.Left, n.Right = p.part(n.Left), p.part(n.Right)
 	}
+}
+
+// part puts evalPart around a part of the conjunction at the top.
+func (p *patcher) part(n ast.Node) ast.Node {
+	text, ok := p.top.parts[n.Location().From]
+	if !ok {
+		return n // an && of it
+	}
+	part := call(fnPart, &ast.StringNode{Value: text}, n)
+	part.SetLocation(n.Location())
+	return part
+}
+
+// forgetter makes the checker's last round look at calls anew. It takes the type
+// that a call got in an earlier round for the caller's word and passes over the
+// arguments, with all that is wrong in them (expr v1.17.8, checker.callNode).
+type forgetter struct{}
+
+// Visit implements ast.Visitor. Reset and ShouldRepeat put the forgetter behind
+// the visitors that have neither, right before the last round.
+func (forgetter) Visit(node *ast.Node) {
+	if n, ok := (*node).(*ast.CallNode); ok {
+		n.SetType(nil)
+	}
+}
+
+func (forgetter) Reset()             {}
+func (forgetter) ShouldRepeat() bool { return false }
+
+// conjunction is an expression of the form a && b && …: where its operators and
+// its parts stand, in runes, and the text of each part. Of two parts at one
+// place the outer one counts.
+type conjunction struct {
+	ands  map[int]bool
+	parts map[int]string
+}
+
+// conjunctionOf finds the parts of src, none where it is no conjunction.
+func conjunctionOf(src string) conjunction {
+	c := conjunction{ands: map[int]bool{}, parts: map[int]string{}}
+	tree, err := parser.Parse(src)
+	if err != nil {
+		return c // the compiler will say so
+	}
+	if isAnd(tree.Node) {
+		c.split(tree.Node)
+	}
+	return c
+}
+
+func isAnd(n ast.Node) bool {
+	b, ok := n.(*ast.BinaryNode)
+	return ok && (b.Operator == "&&" || b.Operator == "and")
+}
+
+func (c conjunction) split(n ast.Node) {
+	if !isAnd(n) {
+		c.parts[n.Location().From] = n.String()
+		return
+	}
+	c.ands[n.Location().From] = true
+	c.split(n.(*ast.BinaryNode).Left)
+	c.split(n.(*ast.BinaryNode).Right)
 }
 
 // memberCall is the call that reads a member of outside data.
