@@ -33,9 +33,12 @@ func NewRuleSet(rules []*Rule, hash string) *RuleSet {
 // Rule returns the rule of that name, or nil.
 func (s *RuleSet) Rule(name string) *Rule { return s.byName[name] }
 
-// Known reports whether any rule could match an event of the bucket.
+// Known reports whether any rule could match an event of the bucket, were it
+// switched on.
 func (s *RuleSet) Known(bucket string) bool {
-	return len(s.anywhere) > 0 || len(s.byBucket[bucket]) > 0
+	return len(s.anywhere) > 0 || len(s.byBucket[bucket]) > 0 || slices.ContainsFunc(s.Off, func(r *Rule) bool {
+		return len(r.Buckets) == 0 || slices.Contains(r.Buckets, bucket)
+	})
 }
 
 // candidates are the rules that the event's bucket concerns, in order.

@@ -50,6 +50,11 @@ func TestKnownBuckets(t *testing.T) {
 	if s := NewRuleSet(named, "h"); !s.Known("deploys") || s.Known("else") {
 		t.Error("only buckets that a rule names are known")
 	}
+	off := NewRuleSet(named, "h")
+	off.Off = []*Rule{{Name: "b", Buckets: []string{"off"}}}
+	if !off.Known("off") || off.Known("else") {
+		t.Error("the bucket of a rule that is switched off is known")
+	}
 	if s := NewRuleSet(append(named, &Rule{Name: "b"}), "h"); !s.Known("else") {
 		t.Error("a rule that names no bucket knows all")
 	}

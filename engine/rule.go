@@ -38,6 +38,7 @@ const (
 // Step is one action of a rule.
 type Step struct {
 	ID      string        // as the rule gives it, else its number from "1"
+	Key     string        // what a retry knows the step by, whatever was edited around it: "id:" and its id, else a hash of what it does; unique in the rule. "": the ID
 	If      *Condition    // nil: always
 	Timeout time.Duration // 0: only the rule's
 	Action  Action
@@ -49,6 +50,10 @@ type RuleSet struct {
 	Rules   []*Rule
 	Hash    string   // of all rules
 	Secrets []Secret // values to mask wherever output is kept
+
+	// Off are the rules that are switched off. Their buckets are known all the
+	// same: a sender that is told 404 may switch its hook off for good.
+	Off []*Rule
 
 	byBucket map[string][]*Rule // rules that name a bucket, in order
 	anywhere []*Rule            // rules that name none, in order

@@ -75,6 +75,7 @@ type StepResult struct {
 	Attempt  int
 	Index    int    // position in the rule's actions, from 0
 	Step     string // id
+	Key      string // Step.Key
 	Kind     string // Action.Kind
 	State    StepState
 	Started  time.Time

@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // attempt is one try of one run.
@@ -26,7 +29,7 @@ type attempt struct {
 	// the run's end it takes one commit.
 	ended *StepResult
 
-	last *StepResult // of a command; nil: none ran
+	last *StepResult // of the step that ran last; nil: none did
 }
 
 // readAgain is the wait after the store could not be read.
@@ -160,16 +163,52 @@ func (a *attempt) step(ctx context.Context, index int, step *Step) error {
 	case err != nil:
 		result.State, result.Err = StepFailed, a.mask.string(err.Error())
 	}
-	if isCommand(result.Kind) {
-		a.last = result
-	}
 	a.hide(&result.Output)
-	a.ended = result
+	a.ended, a.last = result, result
 	a.logStep(result)
-	if err != nil {
-		return fmt.Errorf("step %s (%s): %w", step.ID, result.Kind, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if said := lastWords(result); said != "" {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return fmt.Errorf("step %s (%s): %w", step.ID, result.Kind, err)
+}
+
+// maxWords bounds what an error tells of what a step said, in bytes.
+const maxWords = 200
+
+// lastWords is the last line that a command printed, on stderr if it can be, or
+// the first of what a server answered: the likely reason of a failure.
+func lastWords(r *StepResult) string {
+	var said string
+	switch {
+	case r.Kind == "http":
+		said, _, _ = strings.Cut(strings.TrimSpace(r.Output.Body), "\n")
+	case len(bytes.TrimSpace(r.Stderr.Head)) > 0:
+		said = lastLine(r.Stderr)
+	default:
+		said = lastLine(r.Stdout)
+	}
+	said = strings.ToValidUTF8(strings.TrimSpace(said), "?")
+	if len(said) > maxWords {
+		said = strings.ToValidUTF8(said[:maxWords], "") + "…"
+	}
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, said)
+}
+
+func lastLine(t Text) string {
+	tail := t.Tail
+	if len(tail) == 0 {
+		tail = t.Head
+	}
+	tail = bytes.TrimSpace(tail)
+	return string(tail[bytes.LastIndexByte(tail, '\n')+1:])
 }
 
 // isCommand reports whether actions of this kind start a process.
@@ -257,11 +296,25 @@ func (a *attempt) hide(o *Output) {
 }
 
 func (a *attempt) logStep(r *StepResult) {
-	attrs := []any{"step", r.Step, "kind", r.Kind, "state", string(r.State), "duration", r.Finished.Sub(r.Started)}
-	if isCommand(r.Kind) {
-		attrs = append(attrs, "exit_code", r.Output.ExitCode)
+	attrs := []any{"step", r.Step, "kind", r.Kind, "state", string(r.State), "duration", r.Finished.Sub(r.Started).Round(time.Millisecond)}
+	attrs = append(attrs, exitAttrs(r)...)
+	if said := lastWords(r); said != "" {
+		attrs = append(attrs, "said", said)
 	}
 	a.log.Debug("step ended", attrs...)
+}
+
+// exitAttrs tell how a command ended, where one ran.
+func exitAttrs(r *StepResult) []any {
+	switch {
+	case r == nil || !isCommand(r.Kind) || r.State == StepSkipped:
+		return nil
+	case r.Output.Signal != "":
+		return []any{"signal", r.Output.Signal}
+	case r.Output.ExitCode >= 0:
+		return []any{"exit_code", r.Output.ExitCode}
+	}
+	return nil // it did not start
 }
 
 // finish settles the run after an attempt that ended with err. It returns the
@@ -303,10 +356,7 @@ func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 
 func (a *attempt) logRun() {
 	run := a.run
-	attrs := []any{"event", run.Event, "attempt", run.Attempt}
-	if code, ok := a.exitCode(); ok {
-		attrs = append(attrs, "exit_code", code)
-	}
+	attrs := append([]any{"event", run.Event, "attempt", run.Attempt}, exitAttrs(a.last)...)
 	switch {
 	case run.State == Done:
 		a.log.Info("run done", append(attrs, "duration", run.Finished.Sub(run.Started).Round(time.Millisecond))...)
@@ -317,14 +367,6 @@ func (a *attempt) logRun() {
 	default:
 		a.log.Warn("run failed, will retry", append(attrs, "in", time.Until(run.Due).Round(time.Millisecond), "err", run.Err)...)
 	}
-}
-
-// exitCode is that of the last command of the attempt.
-func (a *attempt) exitCode() (code int, ok bool) {
-	if a.last == nil {
-		return 0, false
-	}
-	return a.last.Output.ExitCode, true
 }
 
 // note stores that a step runs. It tries once: a step must not wait for the
