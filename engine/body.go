@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/url"
 	"slices"
@@ -35,6 +36,7 @@ type document struct {
 var (
 	errEmptyBody = errors.New("the body is empty")
 	errNil       = errors.New("it is nil")
+	errTooLong   = fmt.Errorf("%w: more than %d MiB of text", errBudget, maxText>>20)
 )
 
 // parseBody reads a body by its content type: a form, else JSON, which is also
@@ -216,7 +218,7 @@ func (d *document) number(digits string) any {
 func (d *document) digits(f float64) (string, error) {
 	switch {
 	case d.ambiguous[f] && isLong(d.literals[f]):
-		return "", fmt.Errorf("the body has several numbers near %s that a 64-bit float can't tell apart", d.literals[f])
+		return "", fault("the body has several long numbers that a 64-bit float can't tell apart, so it can't be printed exactly")
 	case d.ambiguous[f]:
 		// 1.5 and 1.50 are the same number: any way to write it will do.
 	case d.literals[f] != "":
@@ -259,44 +261,70 @@ func (d *document) text(v any) (string, error) {
 	return d.json(v)
 }
 
-// json is v as compact JSON, its numbers as the sender wrote them.
+// json is v as compact JSON (RFC 8259), keys sorted, numbers as the sender wrote
+// them. It ends with errTooLong before it makes more than maxText bytes: one
+// object may stand in v many times.
 func (d *document) json(v any) (string, error) {
-	exact, err := d.exact(v)
-	if err != nil {
-		return "", err
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(exact); err != nil {
-		return "", fmt.Errorf("it has no text: %w", err)
-	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
+	b, err := d.appendJSON(nil, v)
+	return string(b), err
 }
 
-// exact returns v with its floats as digits, for JSON.
-func (d *document) exact(v any) (any, error) {
-	var err error
+func (d *document) appendJSON(b []byte, v any) ([]byte, error) {
+	if len(b) > maxText {
+		return nil, errTooLong
+	}
 	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case bool:
+		return strconv.AppendBool(b, v), nil
+	case int:
+		return strconv.AppendInt(b, int64(v), 10), nil
 	case float64:
 		s, err := d.digits(v)
-		return json.Number(s), err
+		return append(b, s...), err
 	case []any:
-		out := slices.Clone(v)
-		for i := range out {
-			if out[i], err = d.exact(out[i]); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
+		return d.appendList(b, v)
 	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k := range v {
-			if out[k], err = d.exact(v[k]); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
+		return d.appendObject(b, v)
 	}
-	return v, nil
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fault("it has no text: it is of a kind that JSON does not have")
+	}
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...), nil
+}
+
+func (d *document) appendList(b []byte, list []any) ([]byte, error) {
+	b = append(b, '[')
+	var err error
+	for i, v := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = d.appendJSON(b, v); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func (d *document) appendObject(b []byte, object map[string]any) ([]byte, error) {
+	b = append(b, '{')
+	var err error
+	for i, key := range slices.Sorted(maps.Keys(object)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = d.appendJSON(b, key); err != nil {
+			return nil, err
+		}
+		b = append(b, ':')
+		if b, err = d.appendJSON(b, object[key]); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,13 +18,23 @@ import (
 const (
 	maxSteps      = 100_000                // rounds through predicates, and reads of the body
 	maxEventSteps = 50 * maxSteps          // over all rules that one event meets
-	maxTime       = 500 * time.Millisecond // looked at in every round
+	maxTime       = 500 * time.Millisecond // of one evaluation
+	maxEventTime  = 2 * time.Second        // over all rules that one event meets
 	maxText       = 64 << 20               // bytes of text made
+	maxPattern    = 1 << 10                // bytes of a pattern that is not in the rule itself
 	maxElements   = 1_000_000              // elements of lists and maps made: expr's memory budget
 	maxMissing    = 16                     // absent fields that are remembered
 )
 
 var errBudget = errors.New("evaluation budget used up")
+
+// fault is an error of ours in an evaluation. Its text holds no value of the
+// event, so it may be logged.
+type fault string
+
+func (f fault) Error() string { return string(f) }
+
+func faultf(format string, args ...any) error { return fault(fmt.Sprintf(format, args...)) }
 
 // evaluation is what one run of an expression has used, and what it found
 // missing. Expressions carry it under stateName to the functions below, which
@@ -51,8 +62,20 @@ func (e *evaluation) step() error {
 		return fmt.Errorf("%w: more than %d steps", errBudget, maxSteps)
 	case e.scope.spent > maxEventSteps:
 		return fmt.Errorf("%w: more than %d steps over all rules of this event", errBudget, maxEventSteps)
-	case e.steps%64 == 0 && time.Since(e.began) > maxTime:
+	case e.steps%8 == 0:
+		return e.clock()
+	}
+	return nil
+}
+
+// clock looks whether there is time left.
+func (e *evaluation) clock() error {
+	took := time.Since(e.began)
+	switch {
+	case took > maxTime:
 		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)
+	case e.scope.took+took > maxEventTime:
+		return fmt.Errorf("%w: longer than %s over all rules of this event", errBudget, maxEventTime)
 	}
 	return nil
 }
@@ -63,10 +86,7 @@ func (e *evaluation) grow(n int) error {
 		return fmt.Errorf("%w: more than %d MiB of text", errBudget, maxText>>20)
 	}
 	e.text += n
-	if time.Since(e.began) > maxTime {
-		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)
-	}
-	return nil
+	return e.clock()
 }
 
 // miss remembers that a field was read and is not there; the fields of an
@@ -205,7 +225,7 @@ func evalAdd(args ...any) (any, error) {
 func evalRepeat(args ...any) (any, error) {
 	s, n := args[1].(string), args[2].(int)
 	if n < 0 {
-		return nil, fmt.Errorf("repeat: %d times", n)
+		return nil, fault("repeat: less than no times")
 	}
 	if len(s) > 0 && n > maxText/len(s) {
 		return nil, args[0].(*evaluation).grow(maxText + 1)
@@ -259,14 +279,14 @@ func evalJoin(args ...any) (any, error) {
 	}
 	list := reflect.ValueOf(args[1])
 	if list.Kind() != reflect.Slice {
-		return nil, fmt.Errorf("join: %T is not a list", args[1])
+		return nil, faultf("join: %s is not a list", kindOf(args[1]))
 	}
 	var texts []string
 	size := 0
 	for i := range list.Len() {
 		s, ok := list.Index(i).Interface().(string)
 		if !ok {
-			return nil, fmt.Errorf("join: element %d is not a text but %T", i, list.Index(i).Interface())
+			return nil, faultf("join: element %d is not a text but %s", i, kindOf(list.Index(i).Interface()))
 		}
 		texts = append(texts, s)
 		size += len(s) + len(sep)
@@ -283,7 +303,10 @@ func evalFromJSON(args ...any) (any, error) {
 		return nil, err
 	}
 	doc, err := parseJSON([]byte(s))
-	return doc.value, err
+	if err != nil {
+		return nil, faultf("fromJSON: %v", err)
+	}
+	return doc.value, nil
 }
 
 func evalToJSON(args ...any) (any, error) {
@@ -295,13 +318,56 @@ func evalToJSON(args ...any) (any, error) {
 	return s, e.grow(len(s))
 }
 
+// evalString is the text that {{ }} would put there; nil is "nil", as in expr.
+func evalString(args ...any) (any, error) {
+	e := args[0].(*evaluation)
+	s, err := e.scope.doc.text(args[1])
+	if errors.Is(err, errNil) {
+		return "nil", nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, e.grow(len(s))
+}
+
+// evalMatches(state, text, pattern) is text matches pattern. A pattern of the
+// rule itself comes compiled.
+func evalMatches(args ...any) (any, error) {
+	if err := args[0].(*evaluation).clock(); err != nil {
+		return nil, err
+	}
+	if args[1] == nil || args[2] == nil {
+		return false, nil
+	}
+	text, ok := args[1].(string)
+	if !ok {
+		return nil, faultf("matches looks in a text, not in %s", kindOf(args[1]))
+	}
+	if re, ok := args[2].(*regexp.Regexp); ok {
+		return re.MatchString(text), nil
+	}
+	pattern, ok := args[2].(string)
+	if !ok {
+		return nil, faultf("the pattern of matches is a text, not %s", kindOf(args[2]))
+	}
+	if len(pattern) > maxPattern {
+		return nil, faultf("the pattern of matches is longer than %d bytes", maxPattern)
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fault("the pattern of matches is no regular expression")
+	}
+	return re.MatchString(text), nil
+}
+
 // evalUniq compares every element with every other kept one, so each
 // comparison is a step.
 func evalUniq(args ...any) (any, error) {
 	e := args[0].(*evaluation)
 	list := reflect.ValueOf(args[1])
 	if list.Kind() != reflect.Slice {
-		return nil, fmt.Errorf("uniq: %T is not a list", args[1])
+		return nil, faultf("uniq: %s is not a list", kindOf(args[1]))
 	}
 	out := []any{}
 	for i := range list.Len() {

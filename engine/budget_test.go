@@ -29,6 +29,8 @@ func TestBudgetEndsHostileEvaluations(t *testing.T) {
 		{"join with a long text", `len(join(split(body.s, "b"), body.s)) > 1`, text},
 		{"adding up", `len(map(body.a, raw + raw)) > 1`, lists},
 		{"results of predicates", `len(map(body.a, upper(raw))) > 1`, lists},
+		{"one object many times in JSON", `len(toJSON(map(body.a, body.b))) > 1`, lists},
+		{"doubling lists as a text", `len(string(reduce(1..30, [#acc, #acc], [1]))) > 1`, lists},
 		{"sorting by a text made", `len(sortBy(body.a, raw + "x")) > 1`, lists},
 	}
 	for _, tt := range tests {
@@ -38,6 +40,25 @@ func TestBudgetEndsHostileEvaluations(t *testing.T) {
 				t.Errorf("Eval(%s) = %v, %v, want the budget to end it", tt.src, ok, err)
 			}
 		})
+	}
+}
+
+// TestTemplateOfOneObjectManyTimesIsBounded: so is what {{ }} makes.
+func TestTemplateOfOneObjectManyTimesIsBounded(t *testing.T) {
+	got, err := template(t, "{{ map(body.a, body.b) }}").Render(NewScope(jsonEvent(hostileBody(10_000))))
+	if !errors.Is(err, errBudget) {
+		t.Errorf("Render = %d bytes, %v, want the budget to end it", len(got), err)
+	}
+}
+
+// TestPatternsFromOutsideAreShort: compiling one costs memory.
+func TestPatternsFromOutsideAreShort(t *testing.T) {
+	ev := jsonEvent(`{"short":"^p.sh$","long":"` + strings.Repeat("a?", 1000) + `"}`)
+	if ok, _, err := condition(t, `"push" matches body.short && "push" matches "^p"`).Eval(NewScope(ev)); !ok || err != nil {
+		t.Errorf("short pattern: %v, %v, want true", ok, err)
+	}
+	if _, _, err := condition(t, `"push" matches body.long`).Eval(NewScope(ev)); err == nil || !strings.Contains(err.Error(), "the pattern of matches is longer than 1024 bytes") {
+		t.Errorf("long pattern: %v, want it refused", err)
 	}
 }
 

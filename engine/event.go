@@ -37,14 +37,24 @@ type Event struct {
 	Meta   map[string]string // what else the source said of it
 }
 
+// valueCost is what a string costs beside its bytes.
+const valueCost = 16
+
 // Size is the number of bytes that the event holds in memory, near enough for
 // bounds.
 func (e *Event) Size() int {
-	n := len(e.Body) + len(e.Query) + len(e.Path)
+	n := len(e.Body) + 12*valueCost
+	for _, s := range []string{e.Delivery, e.Remote, e.Bucket, e.BucketID, e.Input, e.Method, e.Path, e.Query} {
+		n += len(s)
+	}
 	for k, vs := range e.Header {
+		n += len(k) + valueCost
 		for _, v := range vs {
-			n += len(k) + len(v)
+			n += len(v) + valueCost
 		}
+	}
+	for k, v := range e.Meta {
+		n += len(k) + len(v) + 2*valueCost
 	}
 	return n
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/builtin"
@@ -120,7 +121,11 @@ func (s *Scope) run(p *program) (any, error) {
 		s.fill(name)
 	}
 	s.eval.reset()
+	if err := s.eval.clock(); err != nil {
+		return nil, evalError(p.src, err)
+	}
 	v, err := s.vm.Run(p.code, s.world)
+	s.took += time.Since(s.eval.began)
 	if err != nil {
 		return nil, evalError(p.src, err)
 	}
@@ -173,9 +178,11 @@ var (
 	conversion = regexp.MustCompile(`^interface conversion: interface \{\} is (.+), not (.+)$`)
 	zeroValue  = regexp.MustCompile(`^reflect: call of reflect\.Value\.\w+ on (\w+) Value$`)
 	notBool    = regexp.MustCompile(`^invalid operation: bool\((.+)\)$`)
-	operation  = regexp.MustCompile(`^invalid operation: (.+?) ([-+*/%<>=!]+|in|\*\*) (.+)$`)
+	operation  = regexp.MustCompile(`^invalid operation: (\S+(?: \{\})?) ([-+*/%<>=!]+|in|\*\*) (\S+(?: \{\})?)$`)
 )
 
+// evalError makes of an error of expr's machine one for people. What the machine
+// says may hold values of the event: only what is known not to is passed on.
 func evalError(src string, err error) *EvalError {
 	e := &EvalError{Src: src, Msg: err.Error(), cause: err}
 	var at *file.Error
@@ -183,15 +190,20 @@ func evalError(src string, err error) *EvalError {
 		e.Offset = byteOffset(src, at.From)
 		e.Msg = at.Message
 	}
-	if errors.Is(err, errBudget) {
+	var ours fault
+	switch {
+	case errors.Is(err, errBudget):
 		return e
+	case errors.As(err, &ours):
+		e.Msg = ours.Error()
+	default:
+		e.Msg = plain(e.Msg)
 	}
-	e.Msg = plain(e.Msg)
 	e.Hint = evalHint(src[e.Offset:], e.Msg)
 	return e
 }
 
-// plain says what expr's machine says in the words of rules.
+// plain says what expr's machine says in the words of rules, without values.
 func plain(msg string) string {
 	if m := conversion.FindStringSubmatch(msg); m != nil {
 		return fmt.Sprintf("got %s where %s is needed", goKind(m[1]), goKind(m[2]))
@@ -205,7 +217,12 @@ func plain(msg string) string {
 	if m := operation.FindStringSubmatch(msg); m != nil {
 		return fmt.Sprintf("%s does not work between %s and %s", m[2], goKind(m[1]), goKind(m[3]))
 	}
-	return msg
+	for _, known := range []string{"memory budget exceeded", "index out of range", "integer divide by zero"} {
+		if strings.Contains(msg, known) {
+			return known
+		}
+	}
+	return "it does not work on what this event has there"
 }
 
 func notAnAnswer(kind string) string {
@@ -245,6 +262,13 @@ func goKind(t string) string {
 		return "an object"
 	}
 	return t
+}
+
+func kindOf(v any) string {
+	if v == nil {
+		return goKind("nil")
+	}
+	return goKind(fmt.Sprintf("%T", v))
 }
 
 // byteOffset turns a position in runes into one in bytes.

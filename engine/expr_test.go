@@ -104,3 +104,28 @@ func TestWhatAnExpressionMeans(t *testing.T) {
 		})
 	}
 }
+
+// TestErrorsHoldNothingOfTheEvent: they are logged and kept with the verdict.
+func TestErrorsHoldNothingOfTheEvent(t *testing.T) {
+	const canary = "canary[-1"
+	body := `{"s":"` + canary + `","l":["` + canary + `"],"o":{"` + canary + `":1}}`
+	for _, src := range []string{
+		`int(body.s) > 1`, `float(body.s) > 1`, `match(body.s, "x")`, `"x" matches body.s`, `date(body.s) > now()`,
+		`duration(body.s) > duration("1s")`, `fromJSON(body.s) == 1`, `fromBase64(body.s) == ""`, `timezone(body.s) == nil`,
+		`body.l > 1`, `body.o > 1`, `body.s + 1 > 1`, `body.s - 1 > 1`, `-body.s > 1`, `body.s`, `body.l`, `body.o`, `join(body.o, body.s) == ""`,
+		`first(body.s) == 1`, `sum(body.l) > 1`, `max(body.l) > 1`, `body.l[body.s] > 1`, `body.s[1:body.s] == ""`, `any(body.s, # > "a")`,
+		`any(body.l, # > 1)`, `fromPairs(body.l) == nil`, `body.l contains "x"`, `body.s in body.s`, `split(body.s, 1) == nil`, `repeat(body.s, body.s) == ""`,
+	} {
+		cond, findings := NewCompiler().Condition(src)
+		if cond == nil {
+			for _, f := range findings { // refused at load: that is fine too
+				t.Logf("%s: %s", src, f.Msg)
+			}
+			continue
+		}
+		_, _, err := cond.Eval(NewScope(jsonEvent(body)))
+		if err != nil && strings.Contains(err.Error(), "canary") {
+			t.Errorf("error of %s tells what the event holds: %v", src, err)
+		}
+	}
+}

@@ -2,8 +2,13 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"log/slog"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -142,16 +147,18 @@ type masker struct {
 }
 
 func newMasker(secrets []Secret) *masker {
-	var values []string
+	known := map[string]bool{}
 	for _, s := range secrets {
-		if v := strings.TrimSpace(s.Reveal()); len(v) >= minMasked {
-			values = append(values, v)
+		for _, form := range forms(s.Reveal()) {
+			if len(form) >= minMasked {
+				known[form] = true
+			}
 		}
 	}
-	if len(values) == 0 {
+	if len(known) == 0 {
 		return nil
 	}
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	values := slices.SortedFunc(maps.Keys(known), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	m := &masker{}
 	var pairs []string
 	for _, v := range values {
@@ -160,6 +167,35 @@ func newMasker(secrets []Secret) *masker {
 	}
 	m.replacer = strings.NewReplacer(pairs...)
 	return m
+}
+
+// minLine is the length from which a line of a secret of several is looked for
+// by itself: a key may be printed line by line.
+const minLine = 8
+
+// forms are the ways in which a secret's value turns up in outputs: as it is,
+// its lines, and the usual encodings.
+func forms(secret string) []string {
+	value := strings.TrimSpace(secret)
+	if len(value) < minMasked {
+		return nil
+	}
+	all := []string{
+		value, url.QueryEscape(value), url.PathEscape(value),
+		base64.StdEncoding.EncodeToString([]byte(value)), base64.URLEncoding.EncodeToString([]byte(value)),
+	}
+	if js, err := json.Marshal(value); err == nil {
+		all = append(all, string(js[1:len(js)-1]))
+	}
+	if js, err := new(document).json(value); err == nil { // without HTML's escapes
+		all = append(all, js[1:len(js)-1])
+	}
+	for line := range strings.Lines(value) {
+		if line = strings.TrimSpace(line); len(line) >= minLine {
+			all = append(all, line)
+		}
+	}
+	return all
 }
 
 func (m *masker) string(s string) string {

@@ -105,6 +105,15 @@ func TestSecretsAreMaskedInOutput(t *testing.T) {
 	}
 }
 
+func TestFormsOfASecretAreMasked(t *testing.T) {
+	mask := newMasker(secrets("-----BEGIN KEY-----\nMIIEvQIBADAN\n-----END KEY-----\n", "p+w/d &x\"1"))
+	for _, text := range []string{"MIIEvQIBADAN", "p%2Bw%2Fd+%26x%221", `p+w/d &x\"1`, "cCt3L2QgJngiMQ=="} {
+		if got := mask.string("a " + text + " b"); !strings.Contains(got, Masked) || strings.Contains(got, text) {
+			t.Errorf("%q is kept as %q, want it masked", text, got)
+		}
+	}
+}
+
 func TestTextSaysWhatWasCut(t *testing.T) {
 	got := Text{Head: []byte("head"), Cut: 12, Tail: []byte("tail")}.String()
 	if want := "head\n… 12 bytes cut …\ntail"; got != want {

@@ -24,6 +24,7 @@ import (
 //	any(list, predicate)     any(list, evalTick(state, predicate))
 //	a + b, where texts       evalAdd(state, a, b)
 //	replace(s, a, b), …      our own, bounded, with the state as first argument
+//	a matches "x"            evalMatches(state, a, compiled x)
 //	a && b, at the top       evalPart(state, "a", a) && evalPart(state, "b", b)
 //
 // The state is the *evaluation of this run. No source can name it, nor our
@@ -36,6 +37,7 @@ const (
 	fnHasHeader   = "·hasHeader"
 	fnAdd         = "·add"
 	fnPart        = "·part"
+	fnMatches     = "·matches"
 	headersName   = "headers"
 	wholeWorldVar = "$env"
 )
@@ -59,6 +61,8 @@ func functions() []expr.Option {
 		expr.Function("join", evalJoin, new(func(ev, []any) string), new(func(ev, []string) string), new(func(ev, []any, string) string), new(func(ev, []string, string) string)),
 		expr.Function("fromJSON", evalFromJSON, new(func(ev, string) any)),
 		expr.Function("toJSON", evalToJSON, new(func(ev, any) string)),
+		expr.Function("string", evalString, new(func(ev, any) string)),
+		expr.Function(fnMatches, evalMatches, new(func(ev, any, any) bool)),
 		expr.Function("uniq", evalUniq, new(func(ev, []any) []any), new(func(ev, []string) []any)),
 		expr.DisableBuiltin("now"),
 	}
@@ -90,7 +94,7 @@ func typeOfSum(args []reflect.Type) reflect.Type {
 // stateful are the functions that a source calls without the state and that
 // get it from the patcher.
 func stateful() []string {
-	return []string{"repeat", "replace", "split", "splitAfter", "join", "fromJSON", "toJSON", "uniq"}
+	return []string{"repeat", "replace", "split", "splitAfter", "join", "fromJSON", "toJSON", "uniq", "string"}
 }
 
 // patcher makes the changes above. It walks from the leaves up.
@@ -136,6 +140,14 @@ func (p *patcher) binary(node *ast.Node, n *ast.BinaryNode) {
 		ast.Patch(node, call(fnHasHeader, n.Left))
 	case n.Operator == "+" && mayBeText(n.Left) && mayBeText(n.Right):
 		ast.Patch(node, call(fnAdd, n.Left, n.Right))
+	case n.Operator == "matches":
+		pattern := n.Right
+		if text, ok := pattern.(*ast.StringNode); ok {
+			if re, err := regexp.Compile(text.Value); err == nil { // else the checker says so
+				pattern = &ast.ConstantNode{Value: re}
+			}
+		}
+		ast.Patch(node, call(fnMatches, n.Left, pattern))
 	case p.top.ands[n.Location().From]:
 		n.Left, n.Right = p.part(n.Left), p.part(n.Right)
 	}
@@ -377,7 +389,7 @@ func evalMatch(args ...any) (any, error) {
 	glob, s := args[0].(string), args[1].(string)
 	ok, err := doublestar.Match(glob, s)
 	if err != nil {
-		return nil, fmt.Errorf("match: %q: %w", glob, err)
+		return nil, fault("match: the glob is broken")
 	}
 	return ok, nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,6 +32,14 @@ type lane struct {
 	listed  bool // in ready or delayed
 }
 
+func (l *lane) insert(ref Ref) {
+	at := len(l.waiting)
+	for at > 0 && l.waiting[at-1].Seq > ref.Seq {
+		at--
+	}
+	l.waiting = slices.Insert(l.waiting, at, ref)
+}
+
 func (l *lane) empty() bool { return l.retry == nil && len(l.waiting) == 0 }
 
 // due is when the first run may start. The lane is not empty.
@@ -55,7 +64,8 @@ func newQueue() *queue {
 	return &queue{wake: make(chan struct{}, 1), lanes: map[string]*lane{}}
 }
 
-// add puts new runs behind those that wait.
+// add puts new runs where their Seq belongs: of events that are accepted at one
+// time, the one committed first may come here last.
 func (q *queue) add(refs ...Ref) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -65,7 +75,7 @@ func (q *queue) add(refs ...Ref) {
 			l = &lane{key: ref.Rule}
 			q.lanes[ref.Rule] = l
 		}
-		l.waiting = append(l.waiting, ref)
+		l.insert(ref)
 		q.list(l)
 	}
 }

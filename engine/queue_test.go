@@ -33,6 +33,19 @@ func TestQueueRunsOneOfARuleAtATimeInOrder(t *testing.T) {
 	}
 }
 
+func TestRunsThatComeOutOfOrderAreSorted(t *testing.T) {
+	q := newQueue()
+	q.add(Ref{ID: "2", Seq: 2, Rule: "a"})
+	q.add(Ref{ID: "1", Seq: 1, Rule: "a"}, Ref{ID: "3", Seq: 3, Rule: "a"})
+	for _, want := range []string{"1", "2", "3"} {
+		ref := take(t, q)
+		if ref.ID != want {
+			t.Errorf("next gave %s, want %s", ref.ID, want)
+		}
+		q.done(ref, nil)
+	}
+}
+
 func TestLongLaneDelaysNoOther(t *testing.T) {
 	q := newQueue()
 	for i := range 100_000 {

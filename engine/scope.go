@@ -25,7 +25,8 @@ type Scope struct {
 
 	eval  evaluation
 	vm    vm.VM
-	spent int // steps of all evaluations, held against maxEventSteps
+	spent int           // steps of all evaluations, held against maxEventSteps
+	took  time.Duration // of all evaluations, held against maxEventTime
 }
 
 // NewScope makes the world of an event. The event must not change any more.

@@ -121,28 +121,34 @@ func secretPart(ref string, at int, secret func(string) (Secret, error)) (part, 
 // an error that names it; nothing is ever left out silently.
 func (t *Template) Render(s *Scope) (string, error) { return t.RenderWith(s, nil) }
 
-// RenderWith is Render with the text of each expression passed through escape,
-// which sees all that stands before it. A nil escape changes nothing.
+// RenderWith is Render with the text of each expression and secret passed through
+// escape, which sees all that stands before it. A nil escape changes nothing.
 func (t *Template) RenderWith(s *Scope, escape func(before, value string) (string, error)) (string, error) {
 	var b strings.Builder
 	for _, p := range t.parts {
-		switch {
-		case p.secret != nil:
-			b.WriteString(p.secret.Reveal())
-		case p.expr != nil:
-			text, err := s.text(p.expr)
-			if err == nil && escape != nil {
-				text, err = escape(b.String(), text)
-			}
-			if err != nil {
-				return "", err
-			}
-			b.WriteString(text)
-		default:
-			b.WriteString(p.text)
+		text, err := s.part(p)
+		if err == nil && escape != nil && (p.secret != nil || p.expr != nil) {
+			text, err = escape(b.String(), text)
 		}
+		if err == nil && b.Len()+len(text) > maxText {
+			err = errTooLong
+		}
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(text)
 	}
 	return b.String(), nil
+}
+
+func (s *Scope) part(p part) (string, error) {
+	switch {
+	case p.secret != nil:
+		return p.secret.Reveal(), nil
+	case p.expr != nil:
+		return s.text(p.expr)
+	}
+	return p.text, nil
 }
 
 // text evaluates the program and makes a text of its value.
