@@ -100,15 +100,11 @@ func (e *Engine) recover(ctx context.Context, reap func(context.Context, Process
 	if err != nil {
 		return err
 	}
+	e.takeAllBack(ctx, refs, reap)
 	for i, ref := range refs {
 		if ref.State == Running {
-			if err := e.takeBack(ctx, ref.ID, reap); err != nil {
-				return fmt.Errorf("run %s: %w", ref.ID, err)
-			}
-			ref.State, ref.Due = Queued, time.Time{}
-			refs[i] = ref
-		}
-		if wait := time.Until(ref.Due); wait > 0 {
+			refs[i].State, refs[i].Due = Queued, time.Time{}
+		} else if wait := time.Until(ref.Due); wait > 0 {
 			// From here on it counts on the monotonic clock. Before, the other one may
 			// have been set back: no rule asked for a longer wait than its own.
 			refs[i].Due = time.Now().Add(min(wait, e.longestWait(ref.Rule)))
@@ -127,6 +123,25 @@ func (e *Engine) longestWait(rule string) time.Duration {
 		return max(r.Retry.Max, r.Retry.Backoff, maxAskedWait)
 	}
 	return maxAskedWait
+}
+
+// takeAllBack is takeBack for all that were running, beside each other: ending
+// what is left of a command may take its grace time. One that fails is told and
+// queued all the same: a full disk must not keep hookrun from starting.
+func (e *Engine) takeAllBack(ctx context.Context, refs []Ref, reap func(context.Context, Process) error) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, ref := range refs {
+		if ref.State != Running {
+			continue
+		}
+		e.log.Info("run was cut off by the end of hookrun", "run", ref.ID, "rule", ref.Rule)
+		wg.Go(func() {
+			if err := e.takeBack(ctx, ref.ID, reap); err != nil {
+				e.log.Error("end of a run is not stored", "run", ref.ID, "rule", ref.Rule, "err", err)
+			}
+		})
+	}
 }
 
 // takeBack makes a run that a crash cut off a queued one, and ends what its

@@ -430,11 +430,180 @@ func TestRunWithoutItsRuleIsAbandoned(t *testing.T) {
 		id := open(t, store, engine.Options{}, rule("b", doing(fine))).submit("b").Runs[0].ID
 		h := start(t, store, engine.Options{}, rule("other", doing(fine)))
 		defer h.stop()
-		synctest.Wait()
+		pass(9 * time.Minute)
+		if run := h.run(id); run.State != engine.Queued {
+			t.Errorf("run is %s while its rule may come back, want queued", run.State)
+		}
+		pass(2 * time.Minute)
 		if run := h.run(id); run.State != engine.Abandoned || run.Err != "its rule is gone" {
 			t.Errorf("run is %s, %q, want abandoned", run.State, run.Err)
 		}
 	})
+}
+
+func TestRuleThatComesBackFindsItsRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &shakyStore{}
+		id := open(t, store, engine.Options{}, rule("b", doing(fine))).submit("b").Runs[0].ID
+		h := start(t, store, engine.Options{}, rule("other", doing(fine)))
+		defer h.stop()
+		pass(time.Minute)
+		h.SetRules(engine.NewRuleSet([]*engine.Rule{rule("b", doing(fine))}, "h2"))
+		pass(time.Minute)
+		if run := h.run(id); run.State != engine.Done {
+			t.Errorf("run is %s after its rule came back, want done", run.State)
+		}
+	})
+}
+
+// TestEditBetweenAttempts: finished steps are known by what they do, not by
+// where they stand.
+func TestEditBetweenAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ran []string
+		step := func(key string, err error) engine.Step {
+			return engine.Step{Key: "do:" + key, Action: doing(func(context.Context, engine.Input) (engine.Output, error) {
+				ran = append(ran, key)
+				return engine.Output{}, err
+			})}
+		}
+		numbered := func(steps ...engine.Step) *engine.Rule {
+			for i := range steps {
+				steps[i].ID = fmt.Sprint(i + 1)
+			}
+			return &engine.Rule{Name: "b", Buckets: []string{"b"}, Steps: steps, Retry: engine.Retry{Attempts: 2, Backoff: time.Second}}
+		}
+		h := start(t, &shakyStore{}, engine.Options{}, numbered(step("backup", nil), step("deploy", errors.New("x"))))
+		defer h.stop()
+		id := h.submit("b").Runs[0].ID
+		synctest.Wait()
+		h.SetRules(engine.NewRuleSet([]*engine.Rule{numbered(step("check", nil), step("backup", nil), step("deploy", nil))}, "h2"))
+		pass(time.Minute)
+		if got, want := strings.Join(ran, " "), "backup deploy check deploy"; got != want || h.run(id).State != engine.Done {
+			t.Errorf("ran %s, state %s, want %s, done", got, h.run(id).State, want)
+		}
+	})
+}
+
+// TestStoreOutageTakesNothingOfTheTimeout: the rule bounds its actions.
+func TestStoreOutageTakesNothingOfTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &shakyStore{}
+		r := rule("b", doing(func(context.Context, engine.Input) (engine.Output, error) {
+			store.Fail(errors.New("disk full"))
+			return engine.Output{}, nil
+		}), doing(fine))
+		r.Timeout = time.Minute
+		h := start(t, store, engine.Options{}, r)
+		defer h.stop()
+		id := h.submit("b").Runs[0].ID
+		pass(5 * time.Minute)
+		store.Fail(nil)
+		pass(time.Minute)
+		if run := h.run(id); run.State != engine.Done {
+			t.Errorf("run is %s, %q after the outage, want done", run.State, run.Err)
+		}
+	})
+}
+
+// TestTimeoutBoundsAllActionsTogether is the rule's timeout over two steps.
+func TestTimeoutBoundsAllActionsTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := doing(func(ctx context.Context, _ engine.Input) (engine.Output, error) {
+			select {
+			case <-time.After(40 * time.Second):
+				return engine.Output{}, nil
+			case <-ctx.Done():
+				return engine.Output{}, context.Cause(ctx)
+			}
+		})
+		r := rule("b", slow, slow)
+		r.Timeout = time.Minute
+		h := start(t, &shakyStore{}, engine.Options{}, r)
+		defer h.stop()
+		id := h.submit("b").Runs[0].ID
+		pass(time.Hour)
+		if run := h.run(id); run.Err != "step 2 (exec): timed out after 1m0s" || run.Finished.Sub(run.Started) != time.Minute {
+			t.Errorf("run ended with %q after %s, want a timeout after a minute", run.Err, run.Finished.Sub(run.Started))
+		}
+	})
+}
+
+// TestRunThatEndsHookrunAgainAndAgainFails: it must not do so for ever.
+func TestRunThatEndsHookrunAgainAndAgainFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &shakyStore{}
+		h := open(t, store, engine.Options{}, rule("b", doing(fine)))
+		run := h.run(h.submit("b").Runs[0].ID)
+		for range 20 {
+			run.State = engine.Running
+			run.Attempt++
+			if err := store.Update(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			h = open(t, store, engine.Options{}, rule("b", doing(fine)))
+			run = h.run(run.ID)
+		}
+		h = start(t, store, engine.Options{}, rule("b", doing(fine)))
+		defer h.stop()
+		synctest.Wait()
+		if got := h.run(run.ID); got.State != engine.Failed || got.Err != "hookrun ended 20 times while it ran" {
+			t.Errorf("run is %s, %q, want failed", got.State, got.Err)
+		}
+	})
+}
+
+// TestFailedCommandTellsItsLastWords: the reason stands in the run's error.
+func TestFailedCommandTellsItsLastWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, &shakyStore{}, engine.Options{}, rule("b", doing(func(_ context.Context, in engine.Input) (engine.Output, error) {
+			fmt.Fprint(in.Stdout, "working\n")
+			fmt.Fprint(in.Stderr, "warning: old\nfatal: no \x1b[31mremote\n\n")
+			return engine.Output{ExitCode: 1}, errors.New("exit status 1")
+		})))
+		defer h.stop()
+		id := h.submit("b").Runs[0].ID
+		synctest.Wait()
+		if got, want := h.run(id).Err, "step 1 (exec): exit status 1: fatal: no  [31mremote"; got != want {
+			t.Errorf("error = %q, want %q", got, want)
+		}
+	})
+}
+
+// TestUnreadableRunDoesNotHoldUpItsRule: it fails after some tries.
+func TestUnreadableRunDoesNotHoldUpItsRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &brokenEvents{}
+		e, err := engine.Open(t.Context(), engine.Options{Store: store, Rules: engine.NewRuleSet([]*engine.Rule{rule("b", doing(fine))}, "h")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &house{t: t, store: &store.shakyStore, Engine: e}
+		first := h.submit("b")
+		store.broken = first.Event
+		second := h.submit("b")
+		ctx, cancel := context.WithCancel(t.Context())
+		h.wg.Go(func() { h.Run(ctx) })
+		pass(2 * time.Minute)
+		if a, b := h.run(first.Runs[0].ID), h.run(second.Runs[0].ID); a.State != engine.Failed || a.Err != "header is damaged" || b.State != engine.Done {
+			t.Errorf("runs are %s, %q and %s, want failed and done", a.State, a.Err, b.State)
+		}
+		cancel()
+		h.wg.Wait()
+	})
+}
+
+// brokenEvents is a store in which one event can't be read.
+type brokenEvents struct {
+	shakyStore
+	broken string
+}
+
+func (s *brokenEvents) Event(ctx context.Context, id string) (*engine.Event, error) {
+	if id == s.broken {
+		return nil, errors.New("header is damaged")
+	}
+	return s.shakyStore.Event(ctx, id)
 }
 
 func TestRunningStepKeepsTheRuleItBeganWith(t *testing.T) {

@@ -49,6 +49,9 @@ type Ref struct {
 	Rule  string
 	State State
 	Due   time.Time
+
+	reads int       // how often it could not be read; not stored
+	gone  time.Time // since when its rule is gone; not stored
 }
 
 // Ref returns the run's Ref.

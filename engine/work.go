@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,11 @@ type attempt struct {
 	run   *Run
 	event *Event
 
-	// results are those of the steps that are finished, in this attempt and in
-	// earlier ones.
-	results []*StepResult
+	limit time.Duration // for the actions of this attempt
+	left  time.Duration // of limit: waiting for the store takes nothing of it
+
+	finished []*StepResult // of earlier attempts
+	results  []*StepResult // of the rule's steps so far, in either way: what later ones see
 
 	// ended is the result of the step that ended last, until it is stored. With
 	// the run's end it takes one commit.
@@ -32,69 +35,106 @@ type attempt struct {
 	last *StepResult // of the step that ran last; nil: none did
 }
 
-// readAgain is the wait after the store could not be read.
-const readAgain = 5 * time.Second
+// Why a run waits although its turn has come, and for how long.
+const (
+	readAgain = 5 * time.Second  // the store could not be read
+	maxReads  = 10               // then the run fails
+	goneAgain = 5 * time.Second  // its rule is gone
+	goneGrace = 10 * time.Minute // then it is abandoned: until then the rule may come back
+	maxCuts   = 20               // ends of hookrun that a run may see: it may be what causes them
+)
 
 // work makes one attempt of the run, and frees its lane.
 func (e *Engine) work(ctx context.Context, ref Ref) {
-	a, err := e.begin(ctx, ref)
-	switch {
-	case errors.Is(err, errGone):
-		e.queue.done(ref, nil)
-		return
-	case err != nil:
-		e.log.Error("run can't be read", "run", ref.ID, "rule", ref.Rule, "err", err)
-		ref.Due = time.Now().Add(readAgain)
-		e.queue.done(ref, &ref)
-		return
+	a, again := e.begin(ctx, ref)
+	if a != nil {
+		again = a.finish(ctx, a.steps(ctx))
 	}
-	limit := a.rule.Timeout
-	if limit == 0 {
-		limit = DefaultTimeout
-	}
-	bounded, cancel := withTimeout(ctx, limit)
-	defer cancel()
-	err = a.steps(bounded)
-	again := a.finish(ctx, err)
 	e.queue.done(ref, again)
 }
 
-// withTimeout bounds ctx, with a cause that says by how much.
-func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, d, fmt.Errorf("%w after %s", ErrTimeout, d))
-}
-
-// begin reads what the attempt needs. Where the run's rule is gone the run is
-// abandoned, and the error is errGone.
-func (e *Engine) begin(ctx context.Context, ref Ref) (*attempt, error) {
-	run, err := e.store.Run(ctx, ref.ID)
+// begin reads what the attempt needs. Where there can be none now it returns
+// nil, and the run's place in the queue unless it is settled.
+func (e *Engine) begin(ctx context.Context, ref Ref) (a *attempt, again *Ref) {
+	run, event, steps, err := e.read(ctx, ref.ID)
 	if err != nil {
-		return nil, err
+		return nil, e.unreadable(ctx, ref, run, err)
+	}
+	if run.Cut >= maxCuts {
+		e.settle(ctx, run, Failed, fmt.Errorf("hookrun ended %d times while it ran", run.Cut))
+		return nil, nil
 	}
 	rules := e.rules.Load()
 	rule := rules.Rule(run.Rule)
 	if rule == nil {
-		run.State, run.Err, run.Finished = Abandoned, errGone.Error(), time.Now().UTC()
-		e.save(ctx, run)
-		e.log.Warn("run is abandoned", "run", run.ID, "rule", run.Rule, "err", errGone)
-		return nil, errGone
-	}
-	event, err := e.store.Event(ctx, run.Event)
-	if err != nil {
-		return nil, err
-	}
-	results, err := e.store.Steps(ctx, run.ID)
-	if err != nil {
-		return nil, err
+		return nil, e.ruleGone(ctx, ref, run)
 	}
 	log := e.log.With("run", run.ID, "rule", run.Rule)
 	if rule.Hash != run.RuleHash {
 		log.Info("rule was edited since the run was queued; it runs as it is now")
 	}
+	limit := cmp.Or(rule.Timeout, DefaultTimeout)
 	return &attempt{
 		Engine: e, log: log, mask: newMasker(rules.Secrets), rule: rule,
-		run: run, event: event, results: finished(results),
+		run: run, event: event, limit: limit, left: limit, finished: finished(steps),
 	}, nil
+}
+
+func (e *Engine) read(ctx context.Context, id string) (*Run, *Event, []*StepResult, error) {
+	run, err := e.store.Run(ctx, id)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	event, err := e.store.Event(ctx, run.Event)
+	if err != nil {
+		return run, nil, nil, err
+	}
+	steps, err := e.store.Steps(ctx, id)
+	return run, event, steps, err
+}
+
+// unreadable puts off a run that can't be read. One that can't be read for good
+// must not hold up its rule: it fails. run is nil where not even that was read.
+func (e *Engine) unreadable(ctx context.Context, ref Ref, run *Run, err error) *Ref {
+	if errors.Is(context.Cause(ctx), ErrStopping) {
+		return &ref
+	}
+	if ref.reads == 0 {
+		e.log.Error("run can't be read, trying on", "run", ref.ID, "rule", ref.Rule, "err", err)
+	}
+	ref.reads++
+	if ref.reads < maxReads || errors.Is(err, ErrUnavailable) {
+		ref.Due = time.Now().Add(readAgain)
+		return &ref
+	}
+	if run == nil {
+		e.log.Error("run is left alone until the next start", "run", ref.ID, "rule", ref.Rule, "err", err)
+		return nil
+	}
+	e.settle(ctx, run, Failed, err)
+	return nil
+}
+
+// ruleGone puts off a run whose rule is gone: a rule that is moved from one file
+// to another is away between two saves.
+func (e *Engine) ruleGone(ctx context.Context, ref Ref, run *Run) *Ref {
+	if ref.gone.IsZero() {
+		ref.gone = time.Now()
+		e.log.Warn("rule of a run is gone; the run waits for it to come back", "run", run.ID, "rule", run.Rule, "for", goneGrace)
+	}
+	if time.Since(ref.gone) >= goneGrace {
+		e.settle(ctx, run, Abandoned, errGone)
+		return nil
+	}
+	ref.Due = time.Now().Add(goneAgain)
+	return &ref
+}
+
+// settle ends a run that is not tried any more.
+func (e *Engine) settle(ctx context.Context, run *Run, state State, why error) {
+	run.State, run.Err, run.Finished = state, why.Error(), time.Now().UTC()
+	e.save(ctx, run)
+	e.log.Error("run is given up", "run", run.ID, "rule", run.Rule, "state", string(state), "err", why)
 }
 
 // finished are the results that a later attempt builds on.
@@ -119,7 +159,8 @@ func (a *attempt) steps(ctx context.Context) error {
 	a.log.Debug("run starts", "attempt", a.run.Attempt)
 	for i := range a.rule.Steps {
 		step := &a.rule.Steps[i]
-		if a.isFinished(step.ID) {
+		if done := a.finishedAs(step); done != nil {
+			a.results = append(a.results, done)
 			continue
 		}
 		if a.ended != nil {
@@ -134,13 +175,17 @@ func (a *attempt) steps(ctx context.Context) error {
 	return nil
 }
 
-func (a *attempt) isFinished(id string) bool {
-	for _, r := range a.results {
-		if r.Step == id {
-			return true
+// finishedAs returns the result of the step where an earlier attempt finished
+// it, under the name that it has now: the rule may have been edited since.
+func (a *attempt) finishedAs(step *Step) *StepResult {
+	for _, r := range a.finished {
+		if cmp.Or(r.Key, r.Step) == cmp.Or(step.Key, step.ID) {
+			as := *r
+			as.Step = step.ID
+			return &as
 		}
 	}
-	return false
+	return nil
 }
 
 // step runs one step; what became of it is in a.ended.
@@ -149,7 +194,7 @@ func (a *attempt) step(ctx context.Context, index int, step *Step) error {
 		return context.Cause(ctx)
 	}
 	result := &StepResult{
-		Run: a.run.ID, Attempt: a.run.Attempt, Index: index, Step: step.ID,
+		Run: a.run.ID, Attempt: a.run.Attempt, Index: index, Step: step.ID, Key: step.Key,
 		Kind: step.Action.Kind(), State: StepRunning, Started: time.Now().UTC(),
 	}
 	err := a.doStep(ctx, step, result)
@@ -228,9 +273,7 @@ func (a *attempt) doStep(ctx context.Context, step *Step, result *StepResult) er
 			return nil
 		}
 	}
-	if !isCommand(result.Kind) { // a command is noted when it has started, with its process
-		a.note(ctx, result)
-	}
+	a.note(ctx, result)
 	rec := a.record(result)
 	recording, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -253,12 +296,15 @@ func (a *attempt) record(result *StepResult) *recorder {
 
 // act does the action. A panic of it is an error of the step.
 func (a *attempt) act(ctx context.Context, step *Step, scope *Scope, rec *recorder, result *StepResult) (err error) {
-	if step.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = withTimeout(ctx, step.Timeout)
-		defer cancel()
+	limit, wait := a.limit, a.left
+	if step.Timeout > 0 && step.Timeout < wait {
+		limit, wait = step.Timeout, step.Timeout
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("%w after %s", ErrTimeout, limit))
+	defer cancel()
+	began := time.Now()
 	defer func() {
+		a.left -= time.Since(began)
 		if r := recover(); r != nil {
 			err = Permanent(fmt.Errorf("action panicked: %v", r))
 		}
@@ -328,7 +374,7 @@ func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 	case err == nil:
 		run.State, run.Finished = Done, now
 	case errors.Is(err, ErrStopping):
-		run.State, run.Err = Queued, err.Error()
+		run.State, run.Err = Queued, a.mask.string(err.Error())
 		run.Cut++
 	default:
 		run.Err = a.mask.string(err.Error())
