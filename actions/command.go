@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ const bodyFile = "HOOKRUN_BODY_FILE"
 // is made when the command runs.
 type command struct {
 	argv    []string // the program as the rule names it, then its arguments
+	name    string   // of the program, for people: nothing from outside
 	outside bool     // an argument holds something from outside
 	dir     string   // "": hookrun's own
 	env     []string // NAME=value; of two the later one counts
@@ -96,7 +98,7 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 	case cut:
 		return out, cutOff(ctx)
 	case err != nil:
-		return out, fmt.Errorf("wait for %q: %w", c.argv[0], err)
+		return out, fmt.Errorf("wait for %q: %w", c.name, err)
 	case out.Signal != "":
 		return out, fmt.Errorf("ended by %s", out.Signal)
 	case out.ExitCode != 0:
@@ -108,14 +110,15 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 // writeBody puts the exact body of an event into a file that only this user
 // reads, and returns its path. The caller removes it.
 func writeBody(dir string, body []byte) (string, error) {
+	dir = cmp.Or(dir, os.TempDir())
 	f, err := os.CreateTemp(dir, "hookrun-body-*") // 0600
 	if err != nil {
-		return "", fmt.Errorf("make the file for %s: %w", bodyFile, err)
+		return "", fmt.Errorf("make the file for %s in %s: %w", bodyFile, dir, bare(err))
 	}
 	_, err = f.Write(body)
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(f.Name())
-		return "", fmt.Errorf("write the file for %s: %w", bodyFile, err)
+		return "", fmt.Errorf("write the file for %s in %s: %w", bodyFile, dir, bare(err))
 	}
 	return f.Name(), nil
 }
@@ -128,7 +131,7 @@ func (c command) start(in engine.Input, body string) (*process, error) {
 	// cmd.exe parses its command line anew, so that there is no quoting that
 	// keeps an argument of a batch file one argument.
 	if ext := strings.ToLower(filepath.Ext(program)); runtime.GOOS == "windows" && c.outside && (ext == ".bat" || ext == ".cmd") {
-		return nil, engine.Permanent(fmt.Errorf("%s is a batch file, which must not get arguments from outside; pass them through env: or stdin: instead", c.argv[0]))
+		return nil, engine.Permanent(fmt.Errorf("%s is a batch file, which must not get arguments from outside; pass them through env: or stdin: instead", c.name))
 	}
 	cmd := &exec.Cmd{
 		Path: program,
@@ -146,12 +149,11 @@ func (c command) start(in engine.Input, body string) (*process, error) {
 // startError adds what people need to mend it, and says which errors another
 // try can't mend.
 func (c command) startError(program string, err error) error {
-	if pe, ok := errors.AsType[*os.PathError](err); ok {
-		err = pe.Err // "fork/exec /the/program" says nothing more
-	}
+	err = bare(err) // "fork/exec /the/program" says nothing more
+
 	if c.dir != "" { // the system reports it as if the program were missing
 		if _, err := os.Stat(c.dir); err != nil {
-			return engine.Permanent(fmt.Errorf("dir: %w", err))
+			return engine.Permanent(fmt.Errorf("dir %s: %w", showPath(c.dir), bare(err)))
 		}
 	}
 	_, statErr := os.Stat(program)
@@ -164,7 +166,7 @@ func (c command) startError(program string, err error) error {
 		err = fmt.Errorf("%w: neither a program for this system nor a script with a #! line", err)
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 	default: // too many processes, no memory, being written just now
-		return fmt.Errorf("start %q: %w", c.argv[0], err)
+		return fmt.Errorf("start %q: %w", c.name, err)
 	}
-	return engine.Permanent(fmt.Errorf("start %q: %w", c.argv[0], err))
+	return engine.Permanent(fmt.Errorf("start %q: %w", c.name, err))
 }

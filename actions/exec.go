@@ -79,7 +79,10 @@ func (e Exec) render(in engine.Input) (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	c := command{argv: []string{program}}
+	c := command{argv: []string{program}, name: program}
+	if e.Args[0].Text.HasExpr() {
+		c.name = e.Args[0].Text.LeadingLiteral() + "…"
+	}
 	noOptions := false // behind "--"
 	for i, a := range e.Args[1:] {
 		s, err := a.render(i+1, noOptions, in)
@@ -105,14 +108,13 @@ func (a Arg) render(n int, noOptions bool, in engine.Input) (string, error) {
 	fromOutside := a.Text.HasExpr() && a.Text.LeadingLiteral() == ""
 	if fromOutside && strings.HasPrefix(s, "-") && !noOptions && !a.Dash {
 		return "", engine.Permanent(fmt.Errorf(
-			`argument %d comes from outside and begins with "-", as an option does: %s; put "--" before it, or write {value: …, dash: allow}`,
-			n, excerpt(s)))
+			`argument %d begins with "-", as an option does; put "--" before it, or write {value: …, dash: allow}`, n))
 	}
 	return s, nil
 }
 
 func (s Shell) render(in engine.Input) (command, error) {
-	c := command{argv: []string{shellProgram, "-c", s.Script}}
+	c := command{argv: []string{shellProgram, "-c", s.Script}, name: shellProgram}
 	if len(s.Script) > maxArg {
 		return command{}, engine.Permanent(fmt.Errorf(
 			"the script has %d bytes, more than the %d that the system takes; put it in a file and run that", len(s.Script), maxArg))
@@ -157,22 +159,7 @@ func renderPath(field string, t *engine.Template, in engine.Input) (string, erro
 		}
 	}
 	if fixed == 0 || !filepath.IsLocal(path[fixed:]) {
-		return "", engine.Permanent(fmt.Errorf("%s: %s is not below the folder that the rule names (%q)", field, excerpt(path), lead[:fixed]))
+		return "", engine.Permanent(fmt.Errorf("%s: what the event makes of it is not below the folder that the rule names (%q)", field, lead[:fixed]))
 	}
 	return path, nil
-}
-
-// excerptLen is how many characters of a value from outside an error shows.
-const excerptLen = 20
-
-// excerpt quotes the beginning of s, for people.
-func excerpt(s string) string {
-	n := 0
-	for i := range s {
-		if n == excerptLen {
-			return fmt.Sprintf("%q…", s[:i])
-		}
-		n++
-	}
-	return fmt.Sprintf("%q", s)
 }

@@ -2,6 +2,8 @@ package actions
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -111,7 +113,7 @@ func lastEnv(env []string, name string) string {
 
 func TestOptionFromOutside(t *testing.T) {
 	const dashed = "-oProxyCommand=touch /tmp/x"
-	const refused = `argument 1 comes from outside and begins with "-", as an option does: "-oProxyCommand=touch"…; put "--" before it, or write {value: …, dash: allow}`
+	const refused = `argument 1 begins with "-", as an option does; put "--" before it, or write {value: …, dash: allow}`
 	tests := []struct {
 		name string
 		args []Arg
@@ -120,9 +122,9 @@ func TestOptionFromOutside(t *testing.T) {
 	}{
 		{"bare", argv(t, "ssh", "{{ raw }}"), dashed, refused},
 		{"with a tail", argv(t, "ssh", "{{ raw }}.git"), dashed, refused},
-		{"empty value before a literal dash", argv(t, "ssh", "{{ raw }}-x"), "", `argument 1 comes from outside and begins with "-", as an option does: "-x"; put "--" before it, or write {value: …, dash: allow}`},
+		{"empty value before a literal dash", argv(t, "ssh", "{{ raw }}-x"), "", refused},
 		{"the -- comes later", argv(t, "ssh", "{{ raw }}", "--"), dashed, refused},
-		{"the -- comes from outside", argv(t, "ssh", "{{ raw }}", "{{ raw }}"), "--", `argument 1 comes from outside and begins with "-", as an option does: "--"; put "--" before it, or write {value: …, dash: allow}`},
+		{"the -- comes from outside", argv(t, "ssh", "{{ raw }}", "{{ raw }}"), "--", refused},
 		{"behind --", argv(t, "ssh", "--", "{{ raw }}"), dashed, ""},
 		{"dash allowed", []Arg{{Text: text(t, "ssh")}, {Text: text(t, "{{ raw }}"), Dash: true}}, dashed, ""},
 		{"behind a literal", argv(t, "ssh", "REF={{ raw }}"), dashed, ""},
@@ -166,12 +168,12 @@ func TestRenderingErrors(t *testing.T) {
 		{"variable without a name", Exec{Args: argv(t, "echo"), Env: []Var{{"A=B", text(t, "x")}}}, "", `env: "A=B" is not the name of a variable`},
 		{"no program", Exec{}, "", "exec: no program"},
 		{"long script", Shell{Script: big}, "", "the script has 2097152 bytes, more than the 131071 that the system takes; put it in a file and run that"},
-		{"dir leads out", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/apps/{{ raw }}")}, "../../etc", `dir: "/srv/apps/../../etc" is not below the folder that the rule names ("/srv/apps/")`},
-		{"dir from a longer name", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/app-{{ raw }}")}, "x/../../etc", `dir: "/srv/app-x/../../etc" is not below the folder that the rule names ("/srv/")`},
-		{"dir is all from outside", Exec{Args: argv(t, "echo"), Dir: text(t, "{{ raw }}")}, "etc", `dir: "etc" is not below the folder that the rule names ("")`},
-		{"dir is the named folder itself", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/apps/{{ raw }}")}, "", `dir: "/srv/apps/" is not below the folder that the rule names ("/srv/apps/")`},
-		{"program leads out", Exec{Args: argv(t, "/srv/hooks/{{ raw }}")}, "../../bin/sh", `the program: "/srv/hooks/../../bin"… is not below the folder that the rule names ("/srv/hooks/")`},
-		{"program is all from outside", Exec{Args: argv(t, "{{ raw }}")}, "sh", `the program: "sh" is not below the folder that the rule names ("")`},
+		{"dir leads out", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/apps/{{ raw }}")}, "../../etc", `dir: what the event makes of it is not below the folder that the rule names ("/srv/apps/")`},
+		{"dir from a longer name", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/app-{{ raw }}")}, "x/../../etc", `dir: what the event makes of it is not below the folder that the rule names ("/srv/")`},
+		{"dir is all from outside", Exec{Args: argv(t, "echo"), Dir: text(t, "{{ raw }}")}, "etc", `dir: what the event makes of it is not below the folder that the rule names ("")`},
+		{"dir is the named folder itself", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/apps/{{ raw }}")}, "", `dir: what the event makes of it is not below the folder that the rule names ("/srv/apps/")`},
+		{"program leads out", Exec{Args: argv(t, "/srv/hooks/{{ raw }}")}, "../../bin/sh", `the program: what the event makes of it is not below the folder that the rule names ("/srv/hooks/")`},
+		{"program is all from outside", Exec{Args: argv(t, "{{ raw }}")}, "sh", `the program: what the event makes of it is not below the folder that the rule names ("")`},
 		{"dir below", Exec{Args: argv(t, "echo"), Dir: text(t, "/srv/apps/{{ raw }}")}, "shop/v2", ""},
 	}
 	for _, tt := range tests {
@@ -188,6 +190,7 @@ func TestRenderingErrors(t *testing.T) {
 
 func TestFailedTemplateNamesItsField(t *testing.T) {
 	nothing := text(t, "{{ body.nothing }}")
+	_, cause := nothing.Render(newRun(`{}`).in.Scope)
 	tests := []struct {
 		field  string
 		action engine.Action
@@ -208,15 +211,16 @@ func TestFailedTemplateNamesItsField(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.action.Kind()+" "+tt.field, func(t *testing.T) {
 			_, err := tt.action.Do(t.Context(), newRun(`{}`).in)
-			if err == nil || !strings.HasPrefix(err.Error(), tt.field+": ") || !engine.IsPermanent(err) {
-				t.Errorf("got %v, want a permanent error that begins with %q", err, tt.field+": ")
+			wantPermanent(t, err, fmt.Sprintf("%s: %v", tt.field, cause))
+			if e, ok := errors.AsType[*engine.EvalError](err); !ok || e.Hint == "" {
+				t.Errorf("got %v, want the template's own error with its hint", err)
 			}
 		})
 	}
 }
 
 func TestEnvironmentIsClean(t *testing.T) {
-	for _, name := range []string{"RELAY_KEY", "RELAY_SECRET", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "DATABASE_URL", "LD_LIBRARY_PATH", bodyFile} {
+	for _, name := range []string{"RELAY_KEY", "RELAY_SECRET", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "DATABASE_URL", "LD_LIBRARY_PATH", bodyFile} {
 		t.Setenv(name, "canary")
 	}
 	t.Setenv("LANG", "")
@@ -261,5 +265,69 @@ func TestBodyFileIsRemovedWhenNothingStarts(t *testing.T) {
 	wantPermanent(t, err, `program "no-such-program" is not in PATH`)
 	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "hookrun-body-*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestMissingTempDir(t *testing.T) {
+	r := newRun("x")
+	r.in.TempDir = filepath.Join(t.TempDir(), "none")
+	_, err := Exec{Args: argv(t, "true")}.Do(t.Context(), r.in)
+	wantRetryable(t, err, "make the file for HOOKRUN_BODY_FILE in "+r.in.TempDir+": "+bare(statError(r.in.TempDir)).Error())
+}
+
+// statError returns what the system says of a path that is not there.
+func statError(path string) error {
+	_, err := os.Stat(path)
+	return err
+}
+
+// TestErrorsTellNoValues: errors get into the log, values of an event must not.
+func TestErrorsTellNoValues(t *testing.T) {
+	folder := filepath.ToSlash(t.TempDir()) + "/"
+	value := text(t, "{{ raw }}")
+	tests := []struct {
+		name   string
+		action engine.Action
+		before string // what the canary follows
+	}{
+		{"option", Exec{Args: []Arg{{Text: text(t, "true")}, {Text: value}}}, "-"},
+		{"long argument", Exec{Args: []Arg{{Text: text(t, "true")}, {Text: value}}}, strings.Repeat("x", 128<<10)},
+		{"NUL in an argument", Exec{Args: []Arg{{Text: text(t, "true")}, {Text: value}}}, "\x00"},
+		{"long variable", Exec{Args: argv(t, "true"), Env: []Var{{"A", value}}}, strings.Repeat("x", 128<<10)},
+		{"NUL in a variable", Shell{Script: "true", Env: []Var{{"A", value}}}, "\x00"},
+		{"program that leads out", Exec{Args: argv(t, "/srv/{{ raw }}")}, "../"},
+		{"program that is not there", Exec{Args: argv(t, folder+"{{ raw }}")}, ""},
+		{"dir that leads out", Exec{Args: argv(t, "true"), Dir: text(t, "/srv/{{ raw }}")}, "../"},
+		{"header", HTTP{URL: text(t, "http://127.0.0.1/"), Header: []Var{{"X-A", value}}}, "\n"},
+		{"path of a URL", HTTP{URL: text(t, "http://127.0.0.1/{{ raw }}")}, "../"},
+		{"host of a URL", HTTP{URL: text(t, "http://{{ raw }}/")}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := tt.action.Do(t.Context(), newRun(tt.before+"canary").in)
+			if err == nil || strings.Contains(err.Error(), "canary") {
+				t.Errorf("got error %v, want one without the value", err)
+			}
+		})
+	}
+}
+
+func TestPathsInErrorsAreBounded(t *testing.T) {
+	long := strings.Repeat("é/", 1000)
+	tests := []struct{ name, path, want string }{
+		{"short", "a/b.json", `"a/b.json"`},
+		{"control characters", "a\nb\x1b[31m\x00", `"a\nb\x1b[31m\x00"`},
+		{"what turns text around", "a\u202eb", `"a\u202eb"`},
+		{"not UTF-8", "a\xff", `"a\xff"`},
+		{"just fits", strings.Repeat("x", 198), `"` + strings.Repeat("x", 198) + `"`},
+		{"a byte more", strings.Repeat("x", 199), `"` + strings.Repeat("x", 97) + "…" + strings.Repeat("x", 97) + `"`},
+		{"long", long, `"` + strings.Repeat("é/", 32) + "…/" + strings.Repeat("é/", 32) + `"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := showPath(tt.path); got != tt.want || len(got) > 200 {
+				t.Errorf("showPath(%.40q) = %s (%d bytes), want %s", tt.path, got, len(got), tt.want)
+			}
+		})
 	}
 }

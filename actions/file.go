@@ -12,24 +12,26 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+	"unicode/utf8"
 
 	"hookrun/engine"
 )
 
-// Bounds of a written file.
+// Bounds of a file's name.
 const (
-	maxContent = 64 << 20 // bytes that one step writes
-	maxName    = 255      // bytes of one element of a path, as most systems have it
+	maxName = 255 // bytes of one element of a path, as most systems have it
+	maxStem = 100 // bytes of it in the name of a temporary file, which so is shorter than the 143 that eCryptfs takes
 )
 
 // File writes a file below one of its roots. Nothing that a sender writes leads
 // out of them: neither "..", nor an absolute path, nor a symbolic link.
 type File struct {
 	Path    *engine.Template // relative to the first root, or absolute and below one of them
-	Content *engine.Template // at most 64 MiB once it is rendered
+	Content *engine.Template // at most the 64 MiB that any template may become
 	Write   WriteMode        // "": Replace
 	Mode    fs.FileMode      // permissions of a file that is made, exactly; 0: 0o644, and those of the file that is replaced
 	Roots   []string         // absolute, existing folders; at least one
+	Guard   []string         // absolute: files, and folders with all in them, that are never written to
 }
 
 // WriteMode says what File does where the file is there already.
@@ -37,7 +39,7 @@ type WriteMode string
 
 // Ways to write.
 const (
-	Create  WriteMode = "create"  // the file must not be there
+	Create  WriteMode = "create"  // the file must not be there; it comes whole and at once where the file system has hard links
 	Replace WriteMode = "replace" // whole and at once: a reader sees the old or the new one; the default. A symbolic link is replaced, not followed
 	Append  WriteMode = "append"  // added at the end
 )
@@ -56,10 +58,14 @@ func (f File) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	if ctx.Err() != nil {
 		return engine.Output{}, cutOff(ctx)
 	}
+	path := filepath.Join(t.root, t.name)
+	if err := guarded(path, f.Guard); err != nil {
+		return engine.Output{}, engine.Permanent(fmt.Errorf("file %s: %w", showPath(path), err))
+	}
 	if err := t.write(); err != nil {
 		return engine.Output{}, t.explain(err)
 	}
-	return engine.Output{Path: filepath.Join(t.root, t.name), Size: int64(len(t.content))}, nil
+	return engine.Output{Path: path, Size: int64(len(t.content))}, nil
 }
 
 // target is what a rule and an event come to.
@@ -81,13 +87,10 @@ func (f File) render(in engine.Input) (target, error) {
 		return t, err
 	}
 	if t.root, t.name, err = f.place(path); err != nil {
-		return t, engine.Permanent(fmt.Errorf("file %s: %w", excerpt(path), err))
+		return t, engine.Permanent(fmt.Errorf("file %s: %w", showPath(path), err))
 	}
 	if t.content, err = render("content", f.Content, in); err != nil {
 		return t, err
-	}
-	if len(t.content) > maxContent {
-		return t, engine.Permanent(fmt.Errorf("content has %d bytes, more than the %d that a step writes", len(t.content), maxContent))
 	}
 	return t, nil
 }
@@ -173,7 +176,29 @@ func (t target) write() error {
 	}
 }
 
+// create gives a finished file its name by a hard link, which never replaces
+// another file: a crash leaves no part of one for the next try to stumble over.
 func (t target) create(root *os.Root) error {
+	if _, err := root.Lstat(t.name); err == nil {
+		return errExists // without writing it all first
+	}
+	temp, err := t.writeTemp(root, t.newMode())
+	if err != nil {
+		return err
+	}
+	err = root.Link(temp, t.name)
+	root.Remove(temp)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return errExists
+	}
+	return t.createInPlace(root) // FAT and some network disks have no links, and say so in many ways
+}
+
+// createInPlace is the create of file systems without hard links.
+func (t target) createInPlace(root *os.Root) error {
 	f, err := root.OpenFile(t.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return errExists
@@ -202,13 +227,8 @@ func (t target) replace(root *os.Root) error {
 	case old.Mode().Type() != fs.ModeSymlink:
 		return errNotRegular
 	}
-	temp := filepath.Join(filepath.Dir(t.name), ".hookrun-"+rand.Text())
-	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	temp, err := t.writeTemp(root, mode)
 	if err != nil {
-		return err
-	}
-	if err := t.fill(f, mode); err != nil {
-		root.Remove(temp)
 		return err
 	}
 	if err := root.Rename(temp, t.name); err != nil {
@@ -216,6 +236,35 @@ func (t target) replace(root *os.Root) error {
 		return err
 	}
 	return nil
+}
+
+// writeTemp writes the content to a file beside the target, puts it on disk and
+// returns its name.
+func (t target) writeTemp(root *os.Root, mode fs.FileMode) (string, error) {
+	dir, name := filepath.Split(t.name)
+	temp := dir + tempName(name)
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	if err := t.fill(f, mode); err != nil {
+		root.Remove(temp)
+		return "", err
+	}
+	return temp, nil
+}
+
+// tempName returns a new name that tells, should a crash leave the file behind,
+// whose it is and for what.
+func tempName(name string) string {
+	if len(name) > maxStem {
+		end := maxStem
+		for end > 0 && !utf8.RuneStart(name[end]) {
+			end-- // half a character is no name on some systems
+		}
+		name = name[:end]
+	}
+	return "." + name + ".hookrun-" + rand.Text() + ".tmp"
 }
 
 func (t target) append(root *os.Root) error {
@@ -280,7 +329,7 @@ func (t target) explain(err error) error {
 	if errno == syscall.ENXIO { // a FIFO that nobody reads
 		err = errNotRegular
 	}
-	named := fmt.Errorf("%s %s: %w", t.how, filepath.Join(t.root, t.name), bare(err))
+	named := fmt.Errorf("%s %s: %w", t.how, showPath(filepath.Join(t.root, t.name)), bare(err))
 	// What the system did not say was said by us, or by the Root: a link leads
 	// out of it.
 	if !ofSystem || slices.Contains(lasting, errno) {
@@ -293,15 +342,4 @@ func (t target) explain(err error) error {
 var lasting = []syscall.Errno{
 	syscall.EACCES, syscall.EPERM, syscall.EEXIST, syscall.ENOTDIR, syscall.EISDIR,
 	syscall.ENAMETOOLONG, syscall.ELOOP, syscall.ENXIO,
-}
-
-// bare takes off the operation and the path, which the caller names itself.
-func bare(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
-	}
-	if le, ok := errors.AsType[*os.LinkError](err); ok {
-		return le.Err
-	}
-	return err
 }

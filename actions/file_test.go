@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -92,7 +93,7 @@ func TestWriteModes(t *testing.T) {
 			}.Do(t.Context(), newRun(`{"dir": "b", "text": "new"}`).in)
 			wantTree(t, root, map[string]string{"a": "d---------", "a/b": "d---------", "a/b/f.txt": tt.want})
 			if tt.err != "" {
-				wantPermanent(t, err, string(tt.how)+" "+path+tt.err)
+				wantPermanent(t, err, string(tt.how)+" "+showPath(path)+tt.err)
 				return
 			}
 			if err != nil || out.Path != path || out.Size != 3 {
@@ -146,7 +147,7 @@ func TestPlaceOfAFile(t *testing.T) {
 			got, err := f.render(newRun(tt.value).in)
 			if why, bad := strings.CutPrefix(tt.want, ":"); bad {
 				full := strings.ReplaceAll(tt.path, "{{ raw }}", tt.value)
-				wantPermanent(t, err, "file "+excerpt(full)+":"+why)
+				wantPermanent(t, err, "file "+showPath(full)+":"+why)
 			} else if err != nil || filepath.Join(got.root, got.name) != tt.want {
 				t.Errorf("got %s in %s, %v, want %s", got.name, got.root, err, tt.want)
 			}
@@ -157,7 +158,7 @@ func TestPlaceOfAFile(t *testing.T) {
 func TestContentBound(t *testing.T) {
 	big := text(t, strings.Repeat("x", 64<<20+1))
 	_, err := File{Path: text(t, "x"), Content: big, Roots: []string{t.TempDir()}}.Do(t.Context(), newRun("").in)
-	wantPermanent(t, err, "content has 67108865 bytes, more than the 67108864 that a step writes")
+	wantPermanent(t, err, "content: evaluation budget used up: more than 64 MiB of text")
 }
 
 // layout makes a root with links beside a folder that nobody may touch.
@@ -201,7 +202,7 @@ func TestLinksDoNotLeadOut(t *testing.T) {
 			if tt.ok && err != nil {
 				t.Error(err)
 			}
-			if !tt.ok && (!engine.IsPermanent(err) || !strings.HasPrefix(err.Error(), string(tt.how)+" "+filepath.Join(root, tt.path)+": ")) {
+			if !tt.ok && (!engine.IsPermanent(err) || !strings.HasPrefix(err.Error(), string(tt.how)+" "+showPath(filepath.Join(root, tt.path))+": ")) {
 				t.Errorf("got %v, want a permanent error that names the file", err)
 			}
 			for name := range tree(t, root) {
@@ -216,7 +217,7 @@ func TestLinksDoNotLeadOut(t *testing.T) {
 func TestErrorOfALinkThatLeadsOut(t *testing.T) {
 	root, _, _ := layout(t)
 	_, err := File{Path: text(t, "relfile"), Content: text(t, "x"), Write: Append, Roots: []string{root}}.Do(t.Context(), newRun("").in)
-	wantPermanent(t, err, "append "+filepath.Join(root, "relfile")+": path escapes from parent")
+	wantPermanent(t, err, "append "+showPath(filepath.Join(root, "relfile"))+": path escapes from parent")
 }
 
 func TestLinkSwappedDuringWrites(t *testing.T) {
@@ -287,6 +288,98 @@ func TestReaderSeesWholeFiles(t *testing.T) {
 	wg.Wait()
 	if got := tree(t, root); len(got) != 1 {
 		t.Errorf("left behind: %d files, want 1", len(got))
+	}
+}
+
+// TestReaderSeesCreatedFilesWhole: what nobody ever sees half-made, a crash does
+// not leave half-made, so that the next try can create it.
+func TestReaderSeesCreatedFilesWhole(t *testing.T) {
+	const size = 500_000
+	root := t.TempDir()
+	path := filepath.Join(root, "f")
+	f := File{Path: text(t, "f"), Content: text(t, "{{ repeat(raw, 500000) }}"), Write: Create, Roots: []string{root}}
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for {
+			if info, err := os.Stat(path); err == nil && info.Size() != size {
+				t.Errorf("a reader saw %d bytes, want all %d or no file", info.Size(), size)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for range 200 {
+		if _, err := f.Do(t.Context(), newRun("a").in); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	wantTree(t, root, map[string]string{})
+}
+
+func TestOnlyOneOfManyCreates(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, "f")
+	f := File{Path: text(t, "f"), Content: text(t, "{{ raw }}"), Write: Create, Roots: []string{root}}
+	made := make(chan string, 8)
+	var wg sync.WaitGroup
+	for i := range cap(made) {
+		wg.Go(func() {
+			content := strconv.Itoa(i)
+			if _, err := f.Do(t.Context(), newRun(content).in); err == nil {
+				made <- content
+			} else {
+				wantPermanent(t, err, "create "+showPath(path)+": the file exists already")
+			}
+		})
+	}
+	wg.Wait()
+	if len(made) != 1 {
+		t.Fatalf("%d of %d made the file, want 1", len(made), cap(made))
+	}
+	wantTree(t, root, map[string]string{"f": <-made})
+}
+
+func TestCreateWithoutHardLinks(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := (target{name: "f", content: "one"}).createInPlace(root); err != nil {
+		t.Error(err)
+	}
+	if err := (target{name: "f", content: "two"}).createInPlace(root); err != errExists {
+		t.Errorf("got %v for a file that is there, want %v", err, errExists)
+	}
+	wantTree(t, dir, map[string]string{"f": "one"})
+}
+
+func TestNameOfATemporaryFile(t *testing.T) {
+	tests := []struct{ name, of, stem string }{
+		{"short", "push.json", "push.json"},
+		{"long", strings.Repeat("x", 255), strings.Repeat("x", 100)},
+		{"cut between characters", "x" + strings.Repeat("é", 127), "x" + strings.Repeat("é", 49)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tempName(tt.of)
+			if !strings.HasPrefix(got, "."+tt.stem+".hookrun-") || !strings.HasSuffix(got, ".tmp") || len(got) > 143 {
+				t.Errorf("tempName(%.20q) = %q, want .%s.hookrun-….tmp of at most 143 bytes", tt.of, got, tt.stem)
+			}
+			if tempName(tt.of) == got {
+				t.Errorf("the name %q came twice", got)
+			}
+		})
 	}
 }
 

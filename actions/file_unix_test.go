@@ -26,7 +26,7 @@ func TestOnlyRegularFilesAreWritten(t *testing.T) {
 		}
 		for how, want := range map[WriteMode]string{Create: "the file exists already", Replace: "not a regular file", Append: "not a regular file"} {
 			_, err := File{Path: text(t, "fifo"), Content: text(t, "x"), Write: how, Roots: []string{root}}.Do(t.Context(), newRun("").in)
-			wantPermanent(t, err, string(how)+" "+fifo+": "+want)
+			wantPermanent(t, err, string(how)+" "+showPath(fifo)+": "+want)
 		}
 	}
 	if got := tree(t, root); len(got) != 1 || got["fifo"] != "p---------" {

@@ -35,7 +35,7 @@ type HTTP struct {
 	Body    *engine.Template // nil: none
 	JSON    any              // nil: none. A tree of map[string]any, []any, *engine.Template, string, int, float64, bool and nil
 	Expect  []StatusRange    // empty: 200–299
-	Timeout time.Duration    // of one call; 0: 30 s. The step's own time may be shorter
+	Timeout time.Duration    // of one call; 0: 30 s, even where the rule's timeout is longer. The step's own time may be shorter
 	Client  *http.Client     // required; its CheckRedirect is not used
 }
 
@@ -140,6 +140,9 @@ func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
 func escapeURL(before, value string) (string, error) {
 	if strings.ContainsAny(before, "?#") {
 		return url.QueryEscape(value), nil
+	}
+	if value == "" && strings.HasSuffix(before, "/") {
+		return "", errors.New("a value in the path of the URL is empty")
 	}
 	segments := strings.Split(value, "/")
 	for i, s := range segments {
@@ -273,10 +276,14 @@ func (h HTTP) redirect(c call, next *http.Request, via []*http.Request) error {
 	next.Header.Del("Referer")
 	left := next.URL.Host != c.url.Host ||
 		slices.ContainsFunc(via, func(r *http.Request) bool { return r.URL.Host != c.url.Host })
-	if left {
-		for name := range c.rules {
-			next.Header.Del(name)
-		}
+	if !left {
+		return nil
+	}
+	if next.Body != nil && next.Body != http.NoBody {
+		return engine.Permanent(errors.New("redirected to another host, which is not to see the body"))
+	}
+	for name := range c.rules {
+		next.Header.Del(name)
 	}
 	return nil
 }
@@ -315,7 +322,8 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// sendError takes the URL out of an error of the client: it may hold secrets.
+// sendError takes out of an error of the client the URL, which may hold secrets,
+// and what it quotes of an answer, which may repeat what was sent.
 func (c call) sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", c, cutOff(ctx))
@@ -325,6 +333,10 @@ func (c call) sendError(ctx context.Context, err error) error {
 	}
 	if strings.HasPrefix(err.Error(), "failed to parse Location header") {
 		err = engine.Permanent(errors.New("redirected to what is not a URL")) // it may quote ours
+	}
+	said, _, quotes := strings.Cut(err.Error(), `"`)
+	if quotes && (strings.HasPrefix(said, "net/http: ") || strings.HasPrefix(said, "http2: ")) {
+		err = errors.New(strings.TrimRight(said, " :=["))
 	}
 	return fmt.Errorf("%s: %w", c, err)
 }

@@ -292,6 +292,20 @@ func TestConnectionErrors(t *testing.T) {
 	}
 }
 
+func TestBrokenAnswerIsNotQuoted(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		io.WriteString(conn, "you-sent-"+r.Header.Get("X-A")+"\r\n\r\n")
+		conn.Close()
+	})
+	_, err := HTTP{URL: text(t, url), Header: []Var{{"X-A", text(t, "{{ raw }}")}}, Client: client(t)}.Do(t.Context(), newRun("canary").in)
+	wantRetryable(t, err, "GET "+url+": net/http: HTTP/1.x transport connection broken: malformed HTTP response")
+}
+
 func TestBodyIsBounded(t *testing.T) {
 	for _, size := range []int{engine.MaxOutput - 1, engine.MaxOutput, engine.MaxOutput + 1, 64 << 20} {
 		sent := 0
@@ -417,6 +431,26 @@ func TestNeverFromHTTPSToHTTP(t *testing.T) {
 	wantPermanent(t, err, "POST "+secure.URL+": redirected from https to http")
 }
 
+// TestAnotherHostDoesNotGetTheBody: it may hold secrets. One that asks for a GET
+// instead may be followed.
+func TestAnotherHostDoesNotGetTheBody(t *testing.T) {
+	calls := 0
+	away := serve(t, func(http.ResponseWriter, *http.Request) { calls++ })
+	for status, want := range map[int]string{307: "redirected to another host, which is not to see the body", 308: "redirected to another host, which is not to see the body", 303: ""} {
+		calls = 0
+		home := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, away, status) })
+		_, err := HTTP{URL: text(t, home), Body: text(t, "${env:A}"), Client: client(t)}.Do(t.Context(), newRun("").in)
+		if want != "" {
+			wantPermanent(t, err, "POST "+home+": "+want)
+		} else if err != nil {
+			t.Error(err)
+		}
+		if (calls == 0) != (want != "") {
+			t.Errorf("%d: the other host was called %d times", status, calls)
+		}
+	}
+}
+
 func TestAnotherHostGetsNothingOfTheRulesHeader(t *testing.T) {
 	var home string
 	seen := map[string]http.Header{}
@@ -435,7 +469,7 @@ func TestAnotherHostGetsNothingOfTheRulesHeader(t *testing.T) {
 		see(w, r, map[string]string{"/first": "/second", "/second": away + "/away"}[r.URL.Path])
 	})
 	_, err := HTTP{
-		URL: text(t, home+"/first?token=x"), Body: text(t, "data"), Client: client(t),
+		URL: text(t, home+"/first?token=x"), Client: client(t),
 		Header: []Var{{"Authorization", text(t, "${env:A}")}, {"X-Api-Key", text(t, "${env:B}")}, {"Cookie", text(t, "c=${env:C}")}, {"Host", text(t, "secret.example")}},
 	}.Do(t.Context(), newRun("").in)
 	if err != nil {
@@ -464,6 +498,9 @@ func TestValuesStayInTheirPartOfTheURL(t *testing.T) {
 		{name: "slashes in the path", url: "https://api.example/repos/{{ body.v }}/x", body: `{"v":"acme/widget"}`, want: "https://api.example/repos/acme/widget/x"},
 		{name: "query marks in the path", url: "https://api.example/{{ body.v }}", body: `{"v":"a?admin=1#f g"}`, want: "https://api.example/a%3Fadmin=1%23f%20g"},
 		{name: "in the query", url: "https://api.example/?q={{ body.v }}&x=1", body: `{"v":"a&admin=1 /ü"}`, want: "https://api.example/?q=a%26admin%3D1+%2F%C3%BC&x=1"},
+		{name: "empty", url: "https://api.example/items/{{ body.v }}", body: `{"v":""}`, err: "http: a value in the path of the URL is empty"},
+		{name: "empty in the query", url: "https://api.example/?q={{ body.v }}", body: `{"v":""}`, want: "https://api.example/?q="},
+		{name: "secret", url: "https://api.example/${env:a b}?k=${env:a&b}", body: `{}`, want: "https://api.example/secret-a%20b?k=secret-a%26b"},
 		{name: "upwards", url: "https://api.example/items/{{ body.v }}", body: `{"v":"a/../../admin"}`, err: `http: a value in the path of the URL holds ".."`},
 	}
 	for _, tt := range tests {

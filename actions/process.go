@@ -100,10 +100,14 @@ func startProcess(cmd *exec.Cmd, stdin *string, stdout, stderr io.Writer) (*proc
 // reports whether ctx ended it.
 func (p *process) wait(ctx context.Context, in engine.Input) (cut bool) {
 	defer p.close()
-	if p.endsByItself(ctx) {
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+	}
+	cut = !isClosed(p.exited) // where both are done, the command ended by itself
+	if !cut && p.outputEnds(ctx) {
 		return false
 	}
-	cut = ctx.Err() != nil
 	p.group.end(in.Hurry)
 	within(drainWait, p.exited, nil)
 	within(drainWait, p.copied, nil)
@@ -114,26 +118,20 @@ func (p *process) wait(ctx context.Context, in engine.Input) (cut bool) {
 	return cut
 }
 
-// endsByItself waits until the process has exited and its output is read. It
-// reports false when ctx ends first, or when the output stays open.
-func (p *process) endsByItself(ctx context.Context) bool {
-	select {
-	case <-p.exited:
-	case <-ctx.Done():
-		return false
-	}
-	return within(outputWait, p.copied, ctx.Done())
+// outputEnds waits until the output of a process that has exited is read, and
+// reports false where it stays open. The end of ctx cuts the wait short, not so
+// far that output on its way to us would count as held.
+func (p *process) outputEnds(ctx context.Context) bool {
+	return within(outputWait, p.copied, ctx.Done()) || within(drainWait, p.copied, nil)
 }
 
 // result returns how the process ended, and nil for one that has not: the
 // system can't kill it.
 func (p *process) result() (*os.ProcessState, error) {
-	select {
-	case <-p.exited:
-		return p.state, p.err
-	default:
+	if !isClosed(p.exited) {
 		return nil, nil
 	}
+	return p.state, p.err
 }
 
 // close gives up the pipes and waits for the goroutines that serve them. The
@@ -150,18 +148,28 @@ func (p *process) close() {
 	}
 }
 
-// within reports whether done is closed before d is over and before stop is
-// closed, which may be nil.
+// isClosed reports whether c is closed. A select over several channels does not
+// tell: it chooses at random among those that are ready.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// within waits for done, at most d and until stop is closed, which may be nil,
+// and reports whether done is closed.
 func within(d time.Duration, done, stop <-chan struct{}) bool {
 	late := time.NewTimer(d)
 	defer late.Stop()
 	select {
 	case <-done:
-		return true
 	case <-stop:
 	case <-late.C:
 	}
-	return false
+	return isClosed(done)
 }
 
 // end ends the whole group, politely for as long as grace lasts and nobody
@@ -197,7 +205,8 @@ func Leftover(p engine.Process) bool {
 }
 
 // KillLeftover ends the process group of p if p is a Leftover: SIGTERM, 5 s or
-// until ctx ends, SIGKILL.
+// until ctx ends, SIGKILL, at most 0.4 s for that to take effect. It may be
+// called from several goroutines at once, even for the same process.
 func KillLeftover(ctx context.Context, p engine.Process) error {
 	if !Leftover(p) {
 		return nil

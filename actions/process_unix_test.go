@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,7 +127,6 @@ func TestNothingOfAGroupSurvivesItsTime(t *testing.T) {
 		{"its child ignores SIGTERM", `(trap '' TERM; sleep 1000) & echo ready; wait`},
 		{"double fork", `((trap '' TERM; sleep 1000) &); echo ready; sleep 1000`},
 		{"double fork, streams closed", `((trap '' TERM; exec sleep 1000 </dev/null >/dev/null 2>&1) &); echo ready; sleep 1000`},
-		{"ends, a child holds stdout", `(trap '' TERM; sleep 1000) & echo ready; exit 0`},
 		{"forks many", `i=0; while [ $i -lt 100 ]; do (trap '' TERM; exec sleep 1000) & i=$((i+1)); done; echo ready; wait`},
 		{"stopped by SIGSTOP", `trap '' TERM; (kill -STOP $$; echo ready; sleep 1000) & wait`},
 		{"closes its streams", `echo ready; exec <&- >&- 2>&-; trap '' TERM; while :; do sleep 1000; done`},
@@ -209,6 +209,75 @@ func TestSIGKILLFollowsTheGrace(t *testing.T) {
 	}
 }
 
+// TestAnEndedCommandDecides: what ended by itself did not time out, however
+// close to its time.
+func TestAnEndedCommandDecides(t *testing.T) {
+	tests := []struct {
+		name   string
+		script string
+		held   bool // a child holds the output
+		exit   int
+	}{
+		{"success", `exit 0`, false, 0},
+		{"failure", `exit 3`, false, 3},
+		{"a service goes on", `sleep 1000 >/dev/null 2>&1 & echo $!; exit 0`, false, 0},
+		{"a child holds stdout", `(trap '' TERM; exec sleep 1000) & exit 0`, true, 0},
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(engine.ErrTimeout)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for range 20 { // it was a matter of chance
+				r := newRun("")
+				r.in.Hurry = closed()
+				p, err := startProcess(&exec.Cmd{Path: shellProgram, Args: []string{"sh", "-c", tt.script}}, nil, &r.stdout, &r.stderr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-p.exited
+				if p.wait(ctx, r.in) {
+					t.Fatal("it counts as cut off")
+				}
+				if state, err := p.result(); err != nil || state.ExitCode() != tt.exit {
+					t.Errorf("ended with %v, %v, want exit status %d", state, err, tt.exit)
+				}
+				if held := r.stderr.String() == leftRunning; held != tt.held {
+					t.Errorf("stderr %q, want word of a held output: %v", &r.stderr, tt.held)
+				}
+				left := survivors(t, p.group.pid)
+				if goesOn := strings.Fields(r.stdout.String()); !slices.Equal(left, goesOn) {
+					t.Errorf("still running: %v, want %v", left, goesOn)
+				}
+				p.group.kill()
+			}
+		})
+	}
+}
+
+func TestBodyFileIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	defer syscall.Umask(syscall.Umask(0))
+	for _, script := range []string{"exit 0", "exit 3", "kill -KILL $$", "sleep 1000", "exec no-such-program"} {
+		t.Run(script, func(t *testing.T) {
+			r := newRun("the body")
+			out := listen("ready")
+			r.in.Stdout, r.in.TempDir, r.in.Hurry = out, dir, closed()
+			b := begin(t, Shell{Script: `ls -ld "$HOOKRUN_BODY_FILE"; cat "$HOOKRUN_BODY_FILE"; echo ready; ` + script}, r.in)
+			said := out.wait(t)
+			if !strings.HasPrefix(said, "-rw-------") || !strings.Contains(said, filepath.Join(dir, "hookrun-body-")) || !strings.Contains(said, "\nthe body") {
+				t.Errorf("the command saw %q, want the body in a private file in %s", said, dir)
+			}
+			if script == "sleep 1000" {
+				b.cancel(engine.ErrTimeout)
+			}
+			b.wait(t)
+			if left := tree(t, dir); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, fmt.Errorf("%w after 200ms", engine.ErrTimeout))
 	defer cancel()
@@ -273,7 +342,7 @@ func TestEndOfACommand(t *testing.T) {
 		{"not executable", Exec{Args: argv(t, notExecutable)}, `start "` + notExecutable + `": permission denied`, true, -1, ""},
 		{"no interpreter", Exec{Args: argv(t, noInterpreter)}, `start "` + noInterpreter + `": no such file or directory: the interpreter that its first line names is missing`, true, -1, ""},
 		{"no #!", Exec{Args: argv(t, noShebang)}, `start "` + noShebang + `": exec format error: neither a program for this system nor a script with a #! line`, true, -1, ""},
-		{"no such dir", Exec{Args: argv(t, "true"), Dir: text(t, "/no/such/dir")}, `dir: stat /no/such/dir: no such file or directory`, true, -1, ""},
+		{"no such dir", Exec{Args: argv(t, "true"), Dir: text(t, "/no/such/dir")}, `dir "/no/such/dir": no such file or directory`, true, -1, ""},
 		{"more than the system takes", huge, `start "true": arguments and environment together are more than the system takes; pass it through stdin: or read the file named in HOOKRUN_BODY_FILE`, true, -1, ""},
 	}
 	for _, tt := range tests {
@@ -444,4 +513,45 @@ func TestKillLeftoverWithoutTime(t *testing.T) {
 		t.Error(err)
 	}
 	wantRetryable(t, b.wait(t), "ended by SIGKILL")
+}
+
+// TestKillLeftoversAtOnce: one stubborn process does not hold up the others,
+// and none holds up a hookrun that has to stop.
+func TestKillLeftoversAtOnce(t *testing.T) {
+	var runs []*begun
+	var left []engine.Process
+	var asked []*heard
+	for range 3 {
+		r := newRun("")
+		out, term := listen("ready"), listen("heard")
+		r.in.Stdout, r.in.Stderr = out, term
+		b := begin(t, Shell{Script: `trap 'echo heard >&2' TERM; echo ready; while :; do sleep 1000; done`}, r.in)
+		p := <-b.process
+		out.wait(t)
+		if p.Start == "" {
+			t.Skip("this system does not tell when a process started")
+		}
+		runs, left, asked = append(runs, b), append(left, p), append(asked, term)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, p := range slices.Concat(left, left) { // each twice
+		wg.Go(func() {
+			if err := KillLeftover(ctx, p); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, term := range asked {
+		term.wait(t)
+	}
+	cancel()
+	wg.Wait()
+	for i, b := range runs {
+		wantRetryable(t, b.wait(t), "ended by SIGKILL")
+		if alive := survivors(t, left[i].PID); len(alive) != 0 {
+			t.Errorf("still running: %v", alive)
+		}
+	}
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"unicode/utf8"
 
 	"hookrun/engine"
 )
@@ -16,6 +20,38 @@ func render(field string, t *engine.Template, in engine.Input) (string, error) {
 		return "", engine.Permanent(fmt.Errorf("%s: %w", field, err))
 	}
 	return s, nil
+}
+
+// maxShown is how many bytes of a path an error shows, quotes included.
+const maxShown = 200
+
+// showPath quotes a path for people: the one thing from an event that errors,
+// and with them the log, may hold. Of a long one it keeps both ends.
+func showPath(path string) string {
+	const gap = "…"
+	q := strconv.Quote(path)
+	if len(q) <= maxShown {
+		return q
+	}
+	head, tail := (maxShown-len(gap))/2, len(q)-(maxShown-len(gap))/2
+	for !utf8.RuneStart(q[head]) {
+		head--
+	}
+	for !utf8.RuneStart(q[tail]) {
+		tail++
+	}
+	return q[:head] + gap + q[tail:]
+}
+
+// bare takes off the operation and the path, which the caller names itself.
+func bare(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	if le, ok := errors.AsType[*os.LinkError](err); ok {
+		return le.Err
+	}
+	return err
 }
 
 // cutOff says why ctx, which is done, ended what had begun.

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -286,6 +287,7 @@ var (
 	unknownName  = regexp.MustCompile(`^unknown name (\S+)$`)
 	unknownField = regexp.MustCompile(`unknown field (\S+)$`)
 	wrongToken   = regexp.MustCompile(`^unexpected token (\w+)(?:\((".*")\))?$`)
+	wrongCall    = regexp.MustCompile(`^(?:not enough|too many) arguments to call (\w+)`)
 	dottedHeader = regexp.MustCompile(`\bheaders\.([A-Za-z]+(?:-[A-Za-z0-9]+)+)`)
 )
 
@@ -302,7 +304,13 @@ func (c *Compiler) finding(src string, err error) Finding {
 		f.Hint = c.nameHint(src, m[1])
 	} else if m := unknownField.FindStringSubmatch(f.Msg); m != nil {
 		f.Msg = fmt.Sprintf("unknown field %q", m[1])
-		f.Hint = Nearest(m[1], c.fieldNames())
+		f.Hint = c.fieldHint(src[:f.Offset], m[1])
+	} else if strings.HasPrefix(f.Msg, "bad number syntax") && strings.Contains(src, "steps.") {
+		f.Msg, f.Hint = "a number is no name", `write steps["1"], or give the action an id`
+	} else if strings.Contains(f.Msg, "mismatched types string and int") || strings.Contains(f.Msg, "mismatched types int and string") {
+		f.Msg, f.Hint = "a text and a number can't be compared", `a text that holds a number is read by int(…)`
+	} else if m := wrongCall.FindStringSubmatch(f.Msg); m != nil {
+		f.Hint = callHint(m[1])
 	} else if m := wrongToken.FindStringSubmatch(f.Msg); m != nil {
 		f.Msg, f.Hint = tokenFinding(m[1], m[2])
 	} else if strings.HasPrefix(f.Msg, "expected bool, but got") {
@@ -340,7 +348,13 @@ func (c *Compiler) nameHint(src, name string) string {
 	case "header":
 		return `did you mean "headers"?`
 	}
-	return Nearest(name, c.names())
+	if hint := Nearest(name, c.names()); hint != "" {
+		return hint
+	}
+	if hint := Nearest(name, operators()); hint != "" || slices.Contains(operators(), name) {
+		return "startsWith, endsWith, contains and matches stand between two texts: body.ref startsWith \"refs/\""
+	}
+	return ""
 }
 
 // names are all names that an expression may use: of the world, of our
@@ -356,6 +370,33 @@ func (c *Compiler) names() []string {
 		names = append(names, b.Name)
 	}
 	return names
+}
+
+// operators are words between two values that other languages have as functions.
+func operators() []string { return []string{"startsWith", "endsWith", "contains", "matches"} }
+
+func callHint(function string) string {
+	switch function {
+	case "match":
+		return `match("docs/**", text)`
+	case "changed":
+		return "changed(body)"
+	case "now":
+		return "now()"
+	}
+	return ""
+}
+
+// fieldHint names the field that was likely meant, or those that there are.
+func (c *Compiler) fieldHint(before, name string) string {
+	if hint := Nearest(name, c.fieldNames()); hint != "" {
+		return hint
+	}
+	steps, ok := c.world["steps"].(types.Map)
+	if !ok || !strings.HasSuffix(strings.TrimRight(before, ` ["`), "steps") && !strings.HasSuffix(before, "steps.") {
+		return ""
+	}
+	return "the actions before this one are " + strings.Join(slices.Sorted(maps.Keys(steps)), ", ")
 }
 
 // fieldNames are the fields of event, of steps and of each step.

@@ -28,7 +28,10 @@ func TestFindings(t *testing.T) {
 		{"steps", `steps.build.exit_code == 0`, []Finding{{Offset: 0, Msg: `unknown name "steps"`, Hint: "steps are known in the actions after them, not in `when`"}}},
 		{"whole world", `$env["method"] == "x"`, []Finding{{Offset: 0, Msg: `unknown name "$env"`}}},
 		{"no answer", `bucket`, []Finding{{Offset: 0, Msg: "the condition must be true or false, but this is a text", Hint: "compare it with something"}}},
-		{"types", `method > 3`, []Finding{{Offset: 7, Msg: "invalid operation: > (mismatched types string and int)"}}},
+		{"types", `method > 3`, []Finding{{Offset: 7, Msg: "a text and a number can't be compared", Hint: "a text that holds a number is read by int(…)"}}},
+		{"operator as a method", `body.ref.startsWith("x")`, []Finding{{Offset: 9, Msg: "body.ref.startsWith is data and can't be called", Hint: `write body.ref startsWith "…"`}}},
+		{"operator as a function", `startsWth(body.ref, "x")`, []Finding{{Offset: 0, Msg: `unknown name "startsWth"`, Hint: `startsWith, endsWith, contains and matches stand between two texts: body.ref startsWith "refs/"`}}},
+		{"too few arguments", `match("x")`, []Finding{{Offset: 0, Msg: "not enough arguments to call match", Hint: `match("docs/**", text)`}}},
 		{"called data", `body.items.filter("x") == 1`, []Finding{{Offset: 11, Msg: "body.items.filter is data and can't be called", Hint: "write function(value), or value | function()"}}},
 		{"empty", "  ", []Finding{{Msg: "the expression is empty"}}},
 		{"after wide letters", `"ü" == bocket`, []Finding{{Offset: 8, Msg: `unknown name "bocket"`, Hint: `did you mean "bucket"?`}}},
@@ -69,6 +72,8 @@ func TestStepsAreTyped(t *testing.T) {
 	}{
 		{`steps.biuld.exit_code == 0`, Finding{Offset: 6, Msg: `unknown field "biuld"`, Hint: `did you mean "build"?`}},
 		{`steps.build.exitcode == 0`, Finding{Offset: 12, Msg: `unknown field "exitcode"`, Hint: `did you mean "exit_code"?`}},
+		{`steps.zzz.exit_code == 0`, Finding{Offset: 6, Msg: `unknown field "zzz"`, Hint: "the actions before this one are build, call"}},
+		{`steps.1.exit_code == 0`, Finding{Offset: 9, Msg: "a number is no name", Hint: `write steps["1"], or give the action an id`}},
 		{`steps.build.status == 0`, Finding{Offset: 12, Msg: `unknown field "status"`, Hint: `did you mean "state"?`}},
 	}
 	for _, tt := range tests {

@@ -315,9 +315,17 @@ func (r *reader) Visit(node *ast.Node) {
 		r.binary(n)
 	case *ast.CallNode:
 		if m, ok := n.Callee.(*ast.MemberNode); ok && isOutside(m.Node) {
-			r.add(m, "", Finding{Msg: fmt.Sprintf("%s is data and can't be called", pathOf(m)), Hint: "write function(value), or value | function()"})
+			r.add(m, "", Finding{Msg: fmt.Sprintf("%s is data and can't be called", pathOf(m)), Hint: methodHint(m)})
 		}
 	}
+}
+
+// methodHint shows how what was written as a method of a value is written.
+func methodHint(m *ast.MemberNode) string {
+	if name, ok := m.Property.(*ast.StringNode); ok && slices.Contains(operators(), name.Value) {
+		return fmt.Sprintf("write %s %s \"…\"", pathOf(m.Node), name.Value)
+	}
+	return "write function(value), or value | function()"
 }
 
 func (r *reader) name(n *ast.IdentifierNode) {

@@ -54,6 +54,7 @@ func (d *decoder) step(n *yaml.Node, i int, before []engine.StepShape) (step eng
 	o.onlyKeysOf(kind)
 	if id := o.values["id"]; id != nil {
 		step.ID = d.id(id, before)
+		step.Key = "id:" + step.ID
 	}
 	a := action{o, engine.NewCompiler(before...)}
 	if cond := o.values["if"]; cond != nil {

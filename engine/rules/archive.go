@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,10 @@ import (
 const keepGenerations = 20
 
 // Archive keeps the last good generations in a folder, each as one file, and what
-// was replaced by going back to one. It is used by one process at a time; its
-// methods are called by one goroutine at a time.
+// was replaced by going back to one. Several processes may use the folder at
+// once: a rollback beside the daemon. Every file is there whole or not at all,
+// and no number is given twice. Only two Restores at once may leave files of
+// both behind.
 //
 //	<dir>/000007.json            number, time, hash, files with their contents
 //	<dir>/replaced-<time>/       rules files as they were before a Restore
@@ -31,6 +34,10 @@ type Entry struct {
 	At    time.Time `json:"at"`
 	Hash  string    `json:"hash"`
 	Paths []string  `json:"paths"` // absolute
+
+	// Current says that the files at Paths hold this generation now, and no newer
+	// one. List sets it.
+	Current bool `json:"-"`
 }
 
 // saved is the file of a generation.
@@ -62,23 +69,43 @@ func (a *Archive) Add(g *Generation, at time.Time) (n int, err error) {
 		s.Paths = append(s.Paths, absolute(f.Path))
 		s.Contents = append(s.Contents, string(f.Data))
 	}
-	data, err := json.Marshal(s)
-	if err != nil {
-		return 0, fmt.Errorf("keep generation %d: %w", s.N, err)
-	}
-	if err := os.MkdirAll(a.dir, 0o700); err != nil {
-		return 0, fmt.Errorf("keep generation %d: %w", s.N, err)
-	}
-	if err := writeFile(a.file(s.N), data, 0o600); err != nil {
+	if err := a.write(&s); err != nil {
 		return 0, fmt.Errorf("keep generation %d: %w", s.N, err)
 	}
 	return s.N, a.prune(append(numbers, s.N))
 }
 
+// write keeps s under its number, or under the next one that nobody has taken
+// meanwhile.
+func (a *Archive) write(s *saved) error {
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return err
+	}
+	for ; ; s.N++ {
+		f, err := os.OpenFile(a.file(s.N), os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f.Close() // it is empty: a generation that cannot be read, until the rename
+		break
+	}
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = writeFile(a.file(s.N), data, 0o600)
+	}
+	if err != nil {
+		os.Remove(a.file(s.N)) // best effort: one that cannot be read is passed over
+	}
+	return err
+}
+
 // prune removes what is beyond keepGenerations.
 func (a *Archive) prune(numbers []int) error {
 	for _, n := range numbers[:max(0, len(numbers)-keepGenerations)] {
-		if err := os.Remove(a.file(n)); err != nil {
+		if err := os.Remove(a.file(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove generation %d: %w", n, err)
 		}
 	}
@@ -110,14 +137,38 @@ func (a *Archive) numbers() ([]int, error) {
 // List returns the generations, newest first. One whose file cannot be read is
 // left out.
 func (a *Archive) List() ([]Entry, error) {
-	numbers, err := a.numbers()
+	kept, err := a.kept()
 	if err != nil {
 		return nil, err
 	}
 	var list []Entry
+	found := false
+	for _, s := range kept {
+		s.Current = !found && s.stands()
+		found = found || s.Current
+		list = append(list, s.Entry)
+	}
+	return list, nil
+}
+
+// stands reports whether the files of the generation hold what they held then.
+func (s *saved) stands() bool {
+	return !slices.ContainsFunc(s.files(), func(f File) bool {
+		data, err := readFile(f.Path, maxFile)
+		return err != nil || !bytes.Equal(data, f.Data)
+	})
+}
+
+// kept returns the generations that can be read, newest first.
+func (a *Archive) kept() ([]*saved, error) {
+	numbers, err := a.numbers()
+	if err != nil {
+		return nil, err
+	}
+	var list []*saved
 	for _, n := range slices.Backward(numbers) {
 		if s, err := a.load(n); err == nil {
-			list = append(list, s.Entry)
+			list = append(list, s)
 		}
 	}
 	return list, nil
@@ -129,11 +180,15 @@ func (a *Archive) Load(n int) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.files(), nil
+}
+
+func (s *saved) files() []File {
 	var files []File
 	for i, path := range s.Paths {
 		files = append(files, File{path, []byte(s.Contents[i])})
 	}
-	return files, nil
+	return files
 }
 
 func (a *Archive) load(n int) (*saved, error) {

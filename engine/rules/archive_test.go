@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -188,15 +189,11 @@ func TestDamagedGenerationIsPassedOver(t *testing.T) {
 	}
 }
 
-// TestGoingBackFindsItsGeneration: what to start with where the files are
-// broken, and what rollback means without a number.
-func TestGoingBackFindsItsGeneration(t *testing.T) {
+// TestNewestIsOfTheSameFiles: what to start with where the files are broken.
+func TestNewestIsOfTheSameFiles(t *testing.T) {
 	o := testOptions(t)
 	path, other := filepath.Join(o.Dir, "rules.yaml"), filepath.Join(o.Dir, "other.yaml")
 	a := OpenArchive(filepath.Join(o.Dir, "generations"))
-	if _, err := a.Before([]string{path}); err == nil {
-		t.Error("Before found a generation in an empty archive")
-	}
 	for _, name := range []string{"one", "two"} {
 		write(t, path, ruleNamed(name))
 		add(t, a, generation(t, o, path), noon)
@@ -211,20 +208,144 @@ func TestGoingBackFindsItsGeneration(t *testing.T) {
 	if _, files, err := a.Newest([]string{filepath.Join(o.Dir, "unknown.yaml")}); files != nil || err != nil {
 		t.Errorf("Newest of unknown files = %v, %v, want none", files, err)
 	}
+}
+
+// TestGoingBackAgainGoesFurtherBack: rollback without a number, beside a daemon
+// that keeps what it went back to as a new generation.
+func TestGoingBackAgainGoesFurtherBack(t *testing.T) {
+	const none = "there is no earlier generation of these rules"
 	tests := []struct {
-		name, content string
-		want          int
+		name      string
+		kept      []string // other: it is of another file
+		content   string   // stands in the file; "": nothing does
+		want, now int      // 0: none
 	}{
-		{"as in force", ruleNamed("two"), 1},
-		{"broken", "rules: [", 2},
-		{"as before", ruleNamed("one"), 2},
+		{"nothing was kept", nil, "one", 0, 0},
+		{"only what stands there", []string{"one"}, "one", 0, 1},
+		{"only others", []string{"other"}, "one", 0, 0},
+		{"the newest", []string{"one", "two"}, "two", 1, 2},
+		{"behind others", []string{"one", "other", "two"}, "two", 1, 3},
+		{"edited since", []string{"one", "two"}, "three", 2, 0},
+		{"deleted", []string{"one", "two"}, "", 2, 0},
+		{"gone back once, no daemon", []string{"one", "two", "three"}, "two", 1, 2},
+		{"gone back once", []string{"one", "two", "three", "two"}, "two", 1, 4},
+		{"gone back twice", []string{"one", "two", "three", "two", "one"}, "one", 0, 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			write(t, path, tt.content)
-			if n, err := a.Before([]string{path}); n != tt.want || err != nil {
+			o := testOptions(t)
+			path, other := filepath.Join(o.Dir, "rules.yaml"), filepath.Join(o.Dir, "other.yaml")
+			a := OpenArchive(filepath.Join(o.Dir, "generations"))
+			for _, name := range tt.kept {
+				at := path
+				if name == "other" {
+					at = other
+				}
+				write(t, at, ruleNamed(name))
+				add(t, a, generation(t, o, at), noon)
+			}
+			os.Remove(other)
+			os.Remove(path)
+			if tt.content != "" {
+				write(t, path, ruleNamed(tt.content))
+			}
+			n, err := a.Before([]string{path})
+			if n != tt.want || (err == nil) != (tt.want > 0) || err != nil && err.Error() != none {
 				t.Errorf("Before = %d, %v, want %d", n, err, tt.want)
 			}
+			if got := current(t, a); got != tt.now {
+				t.Errorf("current = %d, want %d", got, tt.now)
+			}
 		})
+	}
+}
+
+// current is the number of the generation that List says stands in the files, 0
+// where it is none.
+func current(t *testing.T, a *Archive) int {
+	t.Helper()
+	list, err := a.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range list {
+		if e.Current && n != 0 {
+			t.Errorf("%d and %d are both current", n, e.N)
+		} else if e.Current {
+			n = e.N
+		}
+	}
+	return n
+}
+
+// TestRollbackFollowedByADaemon is the whole way: Restore, Add, Restore.
+func TestRollbackFollowedByADaemon(t *testing.T) {
+	o := testOptions(t)
+	path := filepath.Join(o.Dir, "rules.yaml")
+	a := OpenArchive(filepath.Join(o.Dir, "generations"))
+	for _, name := range []string{"one", "two", "three"} {
+		write(t, path, ruleNamed(name))
+		add(t, a, generation(t, o, path), noon)
+	}
+	for _, want := range []string{"two", "one"} {
+		n, err := a.Before([]string{path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Restore(n, []string{path}, noon); err != nil {
+			t.Fatal(err)
+		}
+		g := generation(t, o, path)
+		if names(g)[0] != want {
+			t.Errorf("went back to %q, want %q", names(g)[0], want)
+		}
+		add(t, a, g, noon)
+	}
+}
+
+func TestNoNumberIsGivenTwice(t *testing.T) {
+	o := testOptions(t)
+	path := filepath.Join(o.Dir, "rules.yaml")
+	dir := filepath.Join(o.Dir, "generations")
+	const count = 10
+	got := make([]int, count)
+	var wg sync.WaitGroup
+	for i := range count {
+		write(t, path, ruleNamed(fmt.Sprintf("r%d", i)))
+		g := generation(t, o, path)
+		wg.Go(func() {
+			n, err := OpenArchive(dir).Add(g, noon) // as another process
+			if err != nil {
+				t.Errorf("Add: %v", err)
+			}
+			got[i] = n
+		})
+	}
+	wg.Wait()
+	slices.Sort(got)
+	list, err := OpenArchive(dir).List()
+	if err != nil || len(list) != count || len(slices.Compact(got)) != count {
+		t.Errorf("numbers %v, %d generations, %v, want %d different ones", got, len(list), err, count)
+	}
+}
+
+func TestATakenNumberIsLeftAlone(t *testing.T) {
+	o := testOptions(t)
+	path := filepath.Join(o.Dir, "rules.yaml")
+	write(t, path, ruleNamed("a"))
+	g := generation(t, o, path)
+	a := OpenArchive(filepath.Join(o.Dir, "generations"))
+	s := saved{Entry: Entry{N: 1, Hash: g.Hash, Paths: []string{path}}, Contents: []string{"mine"}}
+	must(t, os.Mkdir(a.dir, 0o700))
+	write(t, a.file(1), "taken after the numbers were listed")
+	if err := a.write(&s); err != nil || s.N != 2 {
+		t.Fatalf("write = %d, %v, want 2", s.N, err)
+	}
+	if got, err := os.ReadFile(a.file(1)); err != nil || string(got) != "taken after the numbers were listed" {
+		t.Errorf("generation 1 = %q, %v", got, err)
+	}
+	if files, err := a.Load(2); err != nil || string(files[0].Data) != "mine" {
+		t.Errorf("generation 2 = %v, %v", files, err)
 	}
 }

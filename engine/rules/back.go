@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"slices"
+	"strings"
 )
 
 // Newest returns the newest generation that came from paths as they are given to
@@ -22,21 +23,34 @@ func (a *Archive) Newest(paths []string) (e Entry, files []File, err error) {
 	return Entry{}, nil, nil
 }
 
-// Before returns the number of the newest generation that came from paths and
-// differs from what stands there now: where that is broken, the one in force.
+// Before returns the number of the generation that came from paths before the
+// one that stands there now. That one is the oldest of its content, so that who
+// goes back twice goes back two. Where what stands there was never in force, it
+// is the newest.
 func (a *Archive) Before(paths []string) (int, error) {
-	list, err := a.List()
+	list, err := a.kept()
 	if err != nil {
 		return 0, err
 	}
-	files, _ := read(paths) // what can't be read differs from every generation
-	for _, e := range list {
-		kept, err := a.Load(e.N)
-		if err == nil && e.from(paths) && hashFiles(kept) != hashFiles(files) {
-			return e.N, nil
+	list = slices.DeleteFunc(list, func(s *saved) bool { return !s.from(paths) })
+	files, problems := read(paths)
+	next := 0
+	for i, s := range list {
+		if len(problems) == 0 && contents(s.files()) == contents(files) {
+			next = i + 1
 		}
 	}
-	return 0, errors.New("there is no earlier generation of these rules")
+	if next == len(list) {
+		return 0, errors.New("there is no earlier generation of these rules")
+	}
+	return list[next].N, nil
+}
+
+// contents names what files hold, in whatever order they were read.
+func contents(files []File) string {
+	return hashFiles(slices.SortedFunc(slices.Values(files), func(a, b File) int {
+		return strings.Compare(absolute(a.Path), absolute(b.Path))
+	}))
 }
 
 // from reports whether all files of the generation came from paths.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -39,10 +40,26 @@ func (a action) exec() *actions.Exec {
 		a.d.fail(items[0], "what comes from outside is never code: name the command here", "the command must be fixed")
 	} else if program == "" {
 		a.d.fail(items[0], "", "the command is empty")
+	} else if hint := builtinHint(program); hint != "" {
+		a.d.warn(items[0], hint, "%s is a builtin of the shell, no program", program)
 	} else if !slices.ContainsFunc(x.Env, func(v actions.Var) bool { return v.Name == "PATH" }) {
 		a.look(items[0], program, x.Dir)
 	}
 	return x
+}
+
+// builtinHint says what to write in place of a command that only a shell has,
+// "" for others.
+func builtinHint(program string) string {
+	switch program {
+	case "cd":
+		return "dir: is the folder that the command runs in; a script goes below shell:"
+	case "export", "set":
+		return "env: is what the command sees; a script goes below shell:"
+	case "source", ".", "eval", "alias", "ulimit", "umask":
+		return "a script goes below shell:"
+	}
+	return ""
 }
 
 func shortened(s string) string {
@@ -76,12 +93,14 @@ func (a action) arg(n *yaml.Node) actions.Arg {
 }
 
 // noCode refuses values from outside where a program takes an argument for
-// code.
+// code, or for the command that it is to run.
 func (a action) noCode(items []*yaml.Node, args []actions.Arg) {
 	flags, before := "", "" // of the program that stands last; the element before
+	sticky := false         // that program's flags may come behind its other arguments
+	operand := false        // its first operand, still to come, is a command or code
 	for i, arg := range args {
 		text, start := literal(arg.Text), arg.Text.LeadingLiteral()
-		code := flags == everything || takesCode(before, flags)
+		code := flags == everything || takesCode(before, flags) || operand && start == ""
 		option := strings.HasPrefix(start, "-") || strings.HasPrefix(start, "+")
 		if arg.Text.HasExpr() && (code || takesCode(start, flags)) {
 			a.d.fail(items[i], `pass it through env: and write "$NAME" in the code, or through stdin:`,
@@ -89,13 +108,42 @@ func (a action) noCode(items []*yaml.Node, args []actions.Arg) {
 			return
 		}
 		value := flags != "" && len(before) == 2 && before[0] == '-' // as in bash -o pipefail -c
+		command := i == 0 || operand
+		if operand && !option && !notACommand.MatchString(start) {
+			operand = false
+		}
 		if flags != everything && !option && (code || !value) {
-			flags = codeFlags(text, i == 0 || slices.Contains([]string{"sudo", "doas", "env", "nohup"}, before))
+			next := codeFlags(text, command)
+			if next != "" || !sticky {
+				flags, sticky = next, takesCommandLate(text)
+			}
+			operand = operand || command && firstOperandIsCode(text)
 		}
 		if !(code && option) { // bash -c -e takes the element after -e
 			before = text
 		}
 	}
+	a.noCodeOnStdin(args)
+}
+
+// notACommand is what may stand before the command of env, timeout and their
+// like: NAME=value, a number, a time.
+var notACommand = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*=.*|[0-9.]+[smhd]?)$`)
+
+// noCodeOnStdin refuses values from outside on the stdin of an interpreter that
+// reads its program there.
+func (a action) noCodeOnStdin(args []actions.Arg) {
+	stdin := a.values["stdin"]
+	if stdin == nil || !strings.Contains(stdin.Value, "{{") || codeFlags(literal(args[0].Text), false) == "" {
+		return
+	}
+	for _, arg := range args[1:] {
+		text := arg.Text.LeadingLiteral()
+		if text == "-c" || text == "-e" || !strings.HasPrefix(text, "-") {
+			return // the program comes from there
+		}
+	}
+	a.d.fail(stdin, "give the program a script, which reads it from stdin", "a value from outside would be run as code by %s", literal(args[0].Text))
 }
 
 func literal(t *engine.Template) string {
@@ -111,17 +159,17 @@ const everything = "*"
 func codeFlags(program string, command bool) string {
 	name := strings.TrimSuffix(path.Base(filepath.ToSlash(program)), ".exe")
 	switch name {
-	case "sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "su":
+	case "sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "su", "runuser", "flock", "script", "psql", "git":
 		return "c"
 	case "perl":
 		return "eE"
-	case "ruby":
+	case "ruby", "lua", "Rscript", "osascript", "mysql", "mariadb":
 		return "e"
 	case "node":
 		return "ep"
 	case "php":
 		return "r"
-	case "cmd", "powershell", "pwsh", "ssh":
+	case "cmd", "powershell", "pwsh", "ssh", "watch", "parallel", "eval", "deno":
 		if command { // else a folder cmd, a service ssh
 			return everything
 		}
@@ -130,6 +178,21 @@ func codeFlags(program string, command bool) string {
 		return "c"
 	}
 	return ""
+}
+
+// takesCommandLate reports whether the program's -c may come behind operands:
+// su app -c command.
+func takesCommandLate(program string) bool {
+	return slices.Contains([]string{"su", "runuser", "flock", "script"}, path.Base(filepath.ToSlash(program)))
+}
+
+// firstOperandIsCode reports whether the program runs its first operand: as a
+// command, or as a program in a language of its own.
+func firstOperandIsCode(program string) bool {
+	return slices.Contains([]string{
+		"env", "sudo", "doas", "nohup", "timeout", "nice", "ionice", "setsid", "stdbuf", "xargs", "time", "strace", "systemd-run", "unshare",
+		"awk", "gawk", "mawk", "nawk", "sed",
+	}, path.Base(filepath.ToSlash(program)))
 }
 
 // takesCode reports whether arg is a flag with one of the letters, alone or in a
@@ -209,11 +272,19 @@ func (a action) dir() *engine.Template {
 	}
 	info, err := os.Stat(a.d.l.path(path))
 	if err != nil {
-		a.d.warn(a.values["dir"], "", "dir %s: %s", path, cause(err))
+		a.d.warn(a.values["dir"], unexpandedHint(path), "dir %s: %s", path, cause(err))
 	} else if !info.IsDir() {
 		a.d.warn(a.values["dir"], "", "dir %s is not a folder", path)
 	}
 	return t
+}
+
+// unexpandedHint is for a path that only a shell would understand.
+func unexpandedHint(path string) string {
+	if strings.HasPrefix(path, "~") || strings.Contains(path, "$") {
+		return "~ and variables are not expanded here: write the whole path"
+	}
+	return ""
 }
 
 // env reads environment variables.
@@ -273,23 +344,30 @@ func (a action) look(n *yaml.Node, command string, dir *engine.Template) {
 		}
 		file = filepath.Join(base, command)
 	}
-	switch err := a.d.l.lookPath(file); {
+	switch path, err := a.d.l.lookPath(file); {
 	case err == nil:
+		a.lookInto(n, command, path)
 	case errors.Is(err, fs.ErrPermission):
 		a.d.warn(n, "chmod +x "+file, "command %s cannot be executed", command)
 	case file == command && !filepath.IsAbs(command):
-		a.d.warn(n, "", "command %s is not in PATH", command)
+		a.d.warn(n, unexpandedHint(command), "command %s is not in PATH", command)
 	default:
-		a.d.warn(n, "", "command %s does not exist", command)
+		a.d.warn(n, unexpandedHint(command), "command %s does not exist", command)
 	}
 }
 
+// found is what LookPath said.
+type found struct {
+	path string
+	err  error
+}
+
 // lookPath asks once for each command, as many rules run the same.
-func (l *loader) lookPath(file string) error {
-	err, asked := l.found[file]
+func (l *loader) lookPath(file string) (path string, err error) {
+	f, asked := l.found[file]
 	if !asked {
-		_, err = l.o.LookPath(file)
-		l.found[file] = err
+		f.path, f.err = l.o.LookPath(file)
+		l.found[file] = f
 	}
-	return err
+	return f.path, f.err
 }

@@ -12,6 +12,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"hookrun/actions"
 	"hookrun/engine"
 )
 
@@ -29,6 +30,11 @@ type Options struct {
 
 	// Client makes the calls of http actions. nil: a plain one.
 	Client *http.Client
+
+	// Guard are files and folders that no `file` action may write to: the rules
+	// themselves, the data folder. The files that are read, and those of secrets,
+	// are guarded anyway.
+	Guard []string
 
 	// LookPath finds commands, to warn of those that are not there.
 	// nil: exec.LookPath.
@@ -76,8 +82,10 @@ func Parse(files []File, o Options) (*Generation, []Problem) { return load(files
 
 // load makes a generation of files. problems are known already.
 func load(files []File, problems []Problem, o Options) (*Generation, []Problem) {
-	l := &loader{o: o.withDefaults(), problems: problems, places: map[string]string{}, found: map[string]error{}}
+	l := &loader{o: o.withDefaults(), problems: problems, places: map[string]string{}, found: map[string]found{}, scripts: map[string]string{}}
+	l.guard = append(l.guard, l.o.Guard...)
 	for _, f := range files {
+		l.guard = append(l.guard, absolute(f.Path))
 		l.open(f)
 	}
 	l.settings()
@@ -89,7 +97,9 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	if failed(problems) {
 		return nil, problems
 	}
+	l.guardFiles()
 	set := engine.NewRuleSet(l.enabled, hashRules(l.enabled))
+	set.Off = l.off
 	set.Secrets = append(slices.Clone(l.secrets), relay.Secret)
 	return &Generation{
 		Rules:    set,
@@ -101,6 +111,18 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	}, problems
 }
 
+// guardFiles tells each `file` action what it may not write to, now that all
+// that the rules read is known.
+func (l *loader) guardFiles() {
+	for _, r := range l.enabled {
+		for _, s := range r.Steps {
+			if f, ok := s.Action.(*actions.File); ok {
+				f.Guard = l.guard
+			}
+		}
+	}
+}
+
 // loader makes one generation.
 type loader struct {
 	o        Options
@@ -110,14 +132,19 @@ type loader struct {
 	timeout time.Duration // defaults of every rule
 	retry   engine.Retry
 	roots   []string
+	guard   []string // what no `file` may write to
+
+	rootsGiven bool // by file_roots
 
 	count   int               // rules read, enabled or not
 	places  map[string]string // of all rules, by name
 	enabled []*engine.Rule
+	off     []*engine.Rule // read, but not enabled
 	nodes   map[*engine.Rule]place
 	secrets []engine.Secret
 
-	found map[string]error // what LookPath said, by command
+	found   map[string]found  // what LookPath said, by command
+	scripts map[string]string // what is wrong with the interpreter, by file; "" where nothing is
 }
 
 // top is the top level of one file.
@@ -196,6 +223,7 @@ func (l *loader) settings() {
 		return
 	}
 	l.roots = nil
+	l.rootsGiven = true
 	for _, item := range t.keys.list("file_roots", false) {
 		if root, ok := t.d.root(item); ok {
 			l.roots = append(l.roots, root)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -150,6 +151,8 @@ func TestMergedKeysAndAliases(t *testing.T) {
 
 func TestRelay(t *testing.T) {
 	const rule = "rules: [{name: a, bucket: x, actions: [{exec: [echo]}]}, {name: b, bucket: [y, x], actions: [{exec: [echo]}]}"
+	const swapped = "rules: [{name: b, bucket: [y, x], actions: [{exec: [echo]}]}, {name: a, bucket: x, actions: [{exec: [echo]}]}"
+	off := strings.ReplaceAll(swapped, "bucket:", "enabled: false, bucket:")
 	none := func(string) (string, bool) { return "", false }
 	half := func(name string) (string, bool) { return "k", name == "RELAY_KEY" }
 	tests := []struct {
@@ -159,18 +162,22 @@ func TestRelay(t *testing.T) {
 		problems   string
 	}{
 		{"from the environment", rule + "]", testEnv,
-			Relay{DefaultRelay, engine.NewSecret("s3cret-key"), engine.NewSecret("s3cret-secret"), []string{"x", "y"}}, ""},
+			Relay{DefaultRelay, engine.NewSecret("s3cret-key"), engine.NewSecret("s3cret-secret"), []string{"x", "y"}, false}, ""},
 		{"none", rule + "]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
-		{"a rule for every bucket", rule + ", {name: c, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay}, ""},
+		{"a rule for every bucket", rule + ", {name: c, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay, All: true}, ""},
+		{"in another order", swapped + "]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
+		{"none is enabled", off + "]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
+		{"none is enabled, one names no bucket", off + ", {name: c, enabled: false, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
+		{"none is enabled or names a bucket", "rules: [{name: c, enabled: false, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay}, ""},
 		{"one that is not enabled", rule + ", {name: c, enabled: false, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
 		{"asked for", "relay: {buckets: [z]}\n" + rule + "]", testEnv,
-			Relay{DefaultRelay, engine.NewSecret("s3cret-key"), engine.NewSecret("s3cret-secret"), []string{"z"}}, ""},
+			Relay{DefaultRelay, engine.NewSecret("s3cret-key"), engine.NewSecret("s3cret-secret"), []string{"z"}, false}, ""},
 		{"asked for without credentials", "relay: {buckets: [z]}\n" + rule + "]", none, Relay{},
 			"rules.yaml:1:8: the environment variable RELAY_KEY is not set\nrules.yaml:1:8: the environment variable RELAY_SECRET is not set"},
 		{"half of the credentials", rule + "]", half, Relay{},
 			"rules.yaml:1:1: the environment variable RELAY_KEY is set, but not RELAY_SECRET"},
 		{"own credentials", "relay: {url: 'ws://127.0.0.1:1/', key: 'k-${env:RELAY_KEY}', secret: s}\n" + rule + "]", testEnv,
-			Relay{"ws://127.0.0.1:1/", engine.NewSecret("k-s3cret-key"), engine.NewSecret("s"), []string{"x", "y"}}, ""},
+			Relay{"ws://127.0.0.1:1/", engine.NewSecret("k-s3cret-key"), engine.NewSecret("s"), []string{"x", "y"}, false}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -254,6 +261,70 @@ func TestHashOfARuleIsOfItsMeaning(t *testing.T) {
 		if got := hash(text, o); got == want {
 			t.Errorf("the same hash for %s", text)
 		}
+	}
+}
+
+// TestKeyOfAnActionStays: a retry knows what it did already, whatever was edited
+// around it.
+func TestKeyOfAnActionStays(t *testing.T) {
+	keys := func(actions ...string) []string {
+		t.Helper()
+		text := "rules: [{name: a, actions: [" + strings.Join(actions, ", ") + "]}]"
+		var keys []string
+		for _, s := range parse(t, text, testOptions(t)).Rules.Rules[0].Steps {
+			keys = append(keys, s.Key)
+		}
+		return keys
+	}
+	const make, build, call = "{exec: [make]}", "{id: build, exec: [make]}", "{http: 'https://x.example/', headers: {A: '${env:CHAT_TOKEN}', B: b}}"
+	before := keys(make, build, call, make, make)
+	if before[1] != "id:build" || before[3] != before[0]+"#2" || before[4] != before[0]+"#3" {
+		t.Errorf("keys = %q, want id:build, and those of equal actions numbered", before)
+	}
+	for _, i := range []int{0, 2} {
+		if ok, _ := regexp.MatchString("^do:[0-9a-f]{16}$", before[i]); !ok {
+			t.Errorf("key = %q, want a short hash", before[i])
+		}
+	}
+	if got := keys("{exec: [echo]}", make, "{id: build, exec: [make, other]}", "{headers: {B: \"b\", A: '${env:CHAT_TOKEN}'}, http: https://x.example/}", make, make)[1:]; !slices.Equal(got, before) {
+		t.Errorf("keys behind an action that was put before them = %q, want %q", got, before)
+	}
+	if got := keys("{exec: [make, clean]}"); got[0] == before[0] {
+		t.Error("two different actions have one key")
+	}
+}
+
+func TestRulesThatAreOffAreKnown(t *testing.T) {
+	g := parse(t, "rules: [{name: a, enabled: false, bucket: x, actions: [{exec: [echo]}]}, {name: b, bucket: y, actions: [{exec: [echo]}]}]", testOptions(t))
+	if off := g.Rules.Off; len(off) != 1 || off[0].Name != "a" || !slices.Equal(off[0].Buckets, []string{"x"}) {
+		t.Errorf("rules that are off = %+v, want a with bucket x", off)
+	}
+	if !g.Rules.Known("x") || g.Rules.Known("z") || len(g.Rules.Rules) != 1 {
+		t.Errorf("Known(x) = %v, Known(z) = %v, %d rules on", g.Rules.Known("x"), g.Rules.Known("z"), len(g.Rules.Rules))
+	}
+}
+
+func TestRelayIsEncryptedUnlessItIsHere(t *testing.T) {
+	tests := []struct {
+		url  string
+		good bool
+	}{
+		{"ws://relay.example/", false},
+		{"WS://192.0.2.1:8080/", false},
+		{"ws://localhost.example/", false},
+		{"ws://LocalHost:8080/", true},
+		{"ws://127.9.9.9/", true},
+		{"ws://[::1]:8080/", true},
+		{"WSS://relay.example/", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.url, func(t *testing.T) {
+			text := "relay: {url: '" + tt.url + "', key: k, secret: s}\nrules: [{name: a, actions: [{exec: [echo]}]}]"
+			got := problemsOf(t, text, testOptions(t))
+			if tt.good != (got == "") || !tt.good && !strings.HasSuffix(got, " unencrypted") {
+				t.Errorf("problems = %q", got)
+			}
+		})
 	}
 }
 

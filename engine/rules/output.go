@@ -47,6 +47,9 @@ func (a action) below(path *engine.Template) {
 	if at := strings.LastIndexByte(filepath.ToSlash(start), '/'); !whole && at >= 0 {
 		dir = start[:at+1] // what follows is the beginning of a name
 	} else if !whole {
+		if !a.d.l.rootsGiven { // the sender would choose among all that lies where hookrun was started
+			a.d.fail(n, "write a folder before it, as in out/{{ … }}, or name one in file_roots", "the folder of file must be fixed")
+		}
 		return
 	}
 	if !filepath.IsAbs(dir) {
@@ -133,7 +136,7 @@ func (a action) url() *engine.Template {
 	scheme, rest, ok := strings.Cut(start, "://")
 	switch {
 	case start == "" && !whole, ok && !whole && !strings.ContainsAny(rest, "/?#"):
-		a.d.fail(n, "what comes from outside may choose the path and the query only", "the scheme and the host of the URL must be fixed")
+		a.d.fail(n, hostHint(rest), "the scheme and the host of the URL must be fixed")
 		return nil
 	case !ok, scheme != "http" && scheme != "https":
 		a.d.fail(n, "http://… or https://…", "the URL has no scheme that hookrun knows")
@@ -155,6 +158,15 @@ func (a action) url() *engine.Template {
 		a.d.fail(n, `write headers: {Authorization: "Bearer ${env:TOKEN}"}`, "no user or password can stand in a URL")
 	}
 	return t
+}
+
+// hostHint says how to write a URL that is from outside. host is what stands
+// before the first {{.
+func hostHint(host string) string {
+	if host != "" && !strings.HasSuffix(host, ".") {
+		return "put a slash between the host and {{: what comes from outside may choose the path and the query only"
+	}
+	return `write the host and the rest as {{ trimPrefix(body.url, "https://host/") }}`
 }
 
 func unwrapURL(err error) error {

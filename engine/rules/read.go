@@ -100,6 +100,18 @@ func isRulesName(name string) bool {
 // readFile reads a regular file of at most most bytes: a pipe or a device could
 // keep us waiting for ever.
 func readFile(path string, most int64) ([]byte, error) {
+	data, err := readStart(path, most+1)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("larger than %d KiB", most>>10)
+	}
+	return data, nil
+}
+
+// readStart reads the first bytes of a regular file, at most most.
+func readStart(path string, most int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -112,14 +124,7 @@ func readFile(path string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > most {
-		return nil, fmt.Errorf("larger than %d KiB", most>>10)
-	}
-	return data, nil
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // cause is what went wrong without the path, which stands before it anyway.
@@ -153,9 +158,9 @@ func hashFiles(files []File) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// fingerprint names what stands below paths now: for files that can be read the
-// hash of their generation.
-func fingerprint(paths []string) string {
+// Fingerprint names what stands below paths now, good or bad. For good files it
+// is the Hash of their Generation.
+func Fingerprint(paths []string) string {
 	files, problems := read(paths)
 	hash := hashFiles(files)
 	for _, p := range problems {

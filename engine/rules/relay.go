@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 
 	"hookrun/engine"
 )
@@ -15,7 +16,16 @@ const DefaultRelay = "wss://my.webhookrelay.com/v1/socket"
 type Relay struct {
 	URL         string
 	Key, Secret engine.Secret
-	Buckets     []string // to subscribe to; nil: all
+
+	// Buckets to subscribe to, sorted, each once: those that relay: names, else
+	// those of the enabled rules, else, where no rule is enabled, those of the
+	// others, as what is sent to them meanwhile is kept too.
+	Buckets []string
+
+	// All says to subscribe to every bucket, as an enabled rule names none.
+	// Buckets is nil then. Where All is false and Buckets is nil, there is nothing
+	// to subscribe to: no rule is enabled, and none names a bucket.
+	All bool
 }
 
 // Configured reports whether there is a relay to connect to.
@@ -24,7 +34,8 @@ func (r Relay) Configured() bool { return r.Key.Reveal() != "" }
 // relay reads the key of that name. Without it, RELAY_KEY and RELAY_SECRET of
 // the environment ask for a relay too, and without those there is none.
 func (l *loader) relay() Relay {
-	r := Relay{URL: DefaultRelay, Buckets: l.bucketsOfRules()}
+	r := Relay{URL: DefaultRelay}
+	r.Buckets, r.All = l.bucketsOfRules()
 	t, n := l.only("relay")
 	if n == nil {
 		r.Key, r.Secret = l.credentials()
@@ -37,7 +48,7 @@ func (l *loader) relay() Relay {
 	r.Key = o.credential("key", "RELAY_KEY")
 	r.Secret = o.credential("secret", "RELAY_SECRET")
 	if o.values["buckets"] != nil {
-		r.Buckets = o.names("buckets")
+		r.Buckets, r.All = slices.Sorted(slices.Values(o.names("buckets"))), false
 	}
 	return r
 }
@@ -97,31 +108,27 @@ func (o object) relayURL() string {
 	case u.User != nil:
 		o.d.fail(n, "key: and secret: are for that", "no user or password can stand in a URL")
 	case u.Scheme == "ws" && !isLoopback(u.Hostname()):
-		o.d.warn(n, "use wss://", "key and secret go to %s unencrypted", u.Host)
+		o.d.fail(n, "use wss://", "key and secret would go to %s unencrypted", u.Host)
 	}
 	return raw
 }
 
 func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }
 
-// bucketsOfRules are the buckets that the enabled rules name, nil where one of
-// them takes all.
-func (l *loader) bucketsOfRules() []string {
-	var buckets []string
-	seen := map[string]bool{}
-	for _, r := range l.enabled {
-		if len(r.Buckets) == 0 {
-			return nil
-		}
-		for _, b := range r.Buckets {
-			if !seen[b] {
-				seen[b] = true
-				buckets = append(buckets, b)
-			}
-		}
+// bucketsOfRules returns what the relay subscribes to by default.
+func (l *loader) bucketsOfRules() (buckets []string, all bool) {
+	rules := l.enabled
+	if len(rules) == 0 {
+		rules = l.off
 	}
-	return slices.Clip(buckets)
+	for _, r := range rules {
+		if len(r.Buckets) == 0 && len(l.enabled) > 0 {
+			return nil, true
+		}
+		buckets = append(buckets, r.Buckets...)
+	}
+	slices.Sort(buckets)
+	return slices.Compact(buckets), false
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -48,7 +49,11 @@ func (l *loader) rule(d *decoder, n *yaml.Node) {
 		Retry:   o.retry(l.retry),
 	}
 	r.Steps = o.steps()
-	if failed(l.problems[before:]) || !enabled {
+	if failed(l.problems[before:]) {
+		return
+	}
+	if !enabled {
+		l.off = append(l.off, r)
 		return
 	}
 	r.Hash = l.hashRule(r, o)
@@ -117,6 +122,10 @@ func (o object) retry(unset engine.Retry) engine.Retry {
 	if n == nil {
 		return unset
 	}
+	if n.Kind == yaml.ScalarNode && bareNumber.MatchString(n.Value) {
+		o.d.fail(n, fmt.Sprintf("write retry: {attempts: %s}", cmp.Or(strings.TrimLeft(n.Value, "0"), "1")), "retry must be a mapping (key: value), not a number")
+		return unset
+	}
 	v := o.d.object(n, "retry", "attempts", "backoff", "max")
 	r := engine.Retry{
 		Attempts: unset.Attempts,
@@ -155,8 +164,15 @@ func (o object) steps() []engine.Step {
 	}
 	var steps []engine.Step
 	var shapes []engine.StepShape
+	alike := map[string]int{} // actions without an id so far that do the same
 	for i, item := range items {
 		step, kind := o.d.step(item, i, shapes)
+		if step.Key == "" {
+			step.Key = keyOf(item)
+			if alike[step.Key]++; alike[step.Key] > 1 {
+				step.Key += fmt.Sprintf("#%d", alike[step.Key])
+			}
+		}
 		steps = append(steps, step)
 		shapes = append(shapes, engine.StepShape{ID: step.ID, Kind: kind})
 	}
@@ -188,6 +204,15 @@ func (l *loader) hashRule(r *engine.Rule, o object) string {
 	data, _ := json.Marshal(meaning) // texts, numbers, lists and maps of texts: always possible
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// keyOf names an action without an id by what it says. Secrets are in it by
+// reference only.
+func keyOf(item *yaml.Node) string {
+	const enough = 8                         // bytes: a rule has at most maxActions
+	data, _ := json.Marshal(canonical(item)) // texts, lists and maps of texts: always possible
+	sum := sha256.Sum256(data)
+	return "do:" + hex.EncodeToString(sum[:enough])
 }
 
 // canonical is a node as JSON values, however its author wrote it.

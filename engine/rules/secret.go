@@ -61,6 +61,7 @@ func (l *loader) fromFile(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(l.o.Dir, path)
 	}
+	l.guard = append(l.guard, path)
 	data, err := readFile(path, maxSecret)
 	if err != nil {
 		return "", fmt.Errorf("the secret file %s: %s", path, cause(err))

@@ -153,11 +153,13 @@ func (s *source) syntaxProblem(err error) *Problem {
 	// It names the line where the broken list or mapping begins, which may be the
 	// file's first. In brackets that is the place to look; elsewhere the place is
 	// where reading cannot go on.
+	col := 0
 	if !inBrackets(msg) {
 		line = max(s.firstFailure(msg), said, 1)
+		col = s.failureIn(line, msg)
 	}
 	line = min(line, len(s.lines))
-	return &Problem{File: s.path, Line: line, Msg: "not YAML: " + msg, Hint: syntaxHint(msg, s.line(line))}
+	return &Problem{File: s.path, Line: line, Col: col, Msg: "not YAML: " + msg, Hint: syntaxHint(msg, s.line(line))}
 }
 
 // inBrackets reports whether msg is of a list or mapping in brackets that does
@@ -183,15 +185,36 @@ func (s *source) firstFailure(msg string) int {
 	if len(s.text) > maxSearch {
 		return 0
 	}
-	n := sort.Search(len(s.lines)-1, func(i int) bool {
-		_, _, err := parseYAML(s.text[:s.lines[i+1]])
-		if err == nil {
-			return false
-		}
-		_, got := yamlError(err)
-		return got == msg
-	})
+	n := sort.Search(len(s.lines)-1, func(i int) bool { return s.failsWith(s.lines[i+1], msg) })
 	return n + 1
+}
+
+// failureIn returns the column of line at which reading with msg fails, 0 where
+// no such place is in it.
+func (s *source) failureIn(line int, msg string) int {
+	if len(s.text) > maxSearch || line < 1 || line > len(s.lines) {
+		return 0
+	}
+	begin := s.lines[line-1]
+	chars := []rune(s.line(line))
+	n := sort.Search(len(chars), func(i int) bool { return s.failsWith(begin+len(string(chars[:i+1])), msg) })
+	if n == len(chars) || s.failsWith(begin, msg) {
+		return 0
+	}
+	if star := strings.LastIndexByte(string(chars[:n+1]), '*'); star >= 0 && strings.HasPrefix(msg, "unknown anchor") {
+		return utf8.RuneCountInString(string(chars[:n+1])[:star]) + 1 // it fails with the name's last letter
+	}
+	return n + 1
+}
+
+// failsWith reports whether reading the first bytes of the text fails with msg.
+func (s *source) failsWith(bytes int, msg string) bool {
+	_, _, err := parseYAML(s.text[:bytes])
+	if err == nil {
+		return false
+	}
+	_, got := yamlError(err)
+	return got == msg
 }
 
 // syntaxHint says what is mostly wrong with a line that gives msg.

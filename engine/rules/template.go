@@ -51,8 +51,11 @@ func (d *decoder) template(n *yaml.Node, c *engine.Compiler, f field) *engine.Te
 	for _, m := range bareRef.FindAllStringSubmatchIndex(n.Value, -1) {
 		line, col := d.src.inScalar(n, m[2])
 		name := n.Value[m[4]:m[5]]
-		d.note(line, col, fmt.Sprintf("write ${env:%s} for the variable, $${%s} for the text itself", name, name),
-			fmt.Sprintf("${%s} stays as it is", name), true)
+		hint := fmt.Sprintf("write ${env:%s} for the variable, $${%s} for the text itself", name, name)
+		if f.refused != "" {
+			hint = fmt.Sprintf("variables are not expanded here: write the value, or $${%s} for the text itself", name)
+		}
+		d.note(line, col, hint, fmt.Sprintf("${%s} stays as it is", name), true)
 	}
 	return t
 }
@@ -73,7 +76,8 @@ func (d *decoder) condition(n *yaml.Node, c *engine.Compiler, what string) *engi
 	}
 	if at := secretRef.FindStringIndex(n.Value); at != nil {
 		line, col := d.src.inScalar(n, at[0])
-		d.note(line, col, "", fmt.Sprintf("%s does not see secrets", what), false)
+		d.note(line, col, "a condition is kept and shown with every verdict, so nothing secret can stand in it",
+			fmt.Sprintf("%s does not see secrets", what), false)
 		return nil
 	}
 	cond, findings := c.Condition(n.Value)

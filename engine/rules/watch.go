@@ -27,7 +27,9 @@ type WatchOptions struct {
 	// Load reads Paths; required.
 	Load func() (*Generation, []Problem)
 
-	// Loaded is the Hash of the generation that is in use. Run reports others.
+	// Loaded is the content that was told about already: the Hash of the
+	// generation in use, or, where the files were refused, what Fingerprint gave
+	// before they were read. Run reports others.
 	Loaded string
 
 	// Changed takes what Load gave after a change: a generation to use, or nil
@@ -50,7 +52,7 @@ type Watcher struct {
 	kick chan struct{} // holds one; never closed
 
 	// Owned by Run.
-	seen    string                 // fingerprint of what was told last
+	seen    string                 // fingerprint of what was told last; "": not known
 	events  *fsnotify.Watcher      // nil without events
 	folders map[string]fs.FileInfo // watched, as they were then
 }
@@ -129,7 +131,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // pending.
 func (w *Watcher) look(c *change) time.Duration {
 	w.follow()
-	now := fingerprint(w.o.Paths)
+	now := Fingerprint(w.o.Paths)
 	if now == w.seen && !c.forced {
 		*c = change{}
 		return 0
@@ -150,11 +152,19 @@ func (w *Watcher) look(c *change) time.Duration {
 		return settleTime
 	}
 	g, problems := w.o.Load()
-	if after := fingerprint(w.o.Paths); after != now && patient {
+	after := Fingerprint(w.o.Paths)
+	if after != now && patient {
 		c.last = after // it changed while it was read: this may be half of each
 		return settleTime
 	}
-	w.seen = now
+	switch {
+	case g != nil:
+		w.seen = g.Hash // whatever stood there before and after
+	case after == now:
+		w.seen = now
+	default:
+		w.seen = "" // nobody knows what was refused: look again
+	}
 	*c = change{}
 	w.o.Changed(g, problems)
 	return 0

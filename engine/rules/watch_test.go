@@ -373,6 +373,74 @@ func TestChangeDuringLoadIsReadAgain(t *testing.T) {
 	})
 }
 
+// TestWhatLoadReadIsWhatIsKnown: what stood in the file before and after it was
+// read is news, where Load read something else.
+func TestWhatLoadReadIsWhatIsKnown(t *testing.T) {
+	o := testOptions(t)
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	write(t, path, ruleNamed("old"))
+	synctest.Test(t, func(t *testing.T) {
+		loads := 0
+		load := func() (*Generation, []Problem) {
+			if loads++; loads > 1 {
+				return Load([]string{path}, o)
+			}
+			write(t, path, ruleNamed("for a moment"))
+			defer write(t, path, ruleNamed("old"))
+			return Load([]string{path}, o)
+		}
+		_, reports := watching(t, WatchOptions{Paths: []string{path}, NoEvents: true, Load: load}, o)
+		wantNext(t, reports, "rules: for a moment")
+		wantNext(t, reports, "rules: old")
+		wantNothing(t, reports, time.Minute)
+	})
+}
+
+func TestRefusedWhileItChangedIsLookedAtAgain(t *testing.T) {
+	o := testOptions(t)
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	write(t, path, ruleNamed("old"))
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		before := "" // content at the look before the load
+		load := func() (*Generation, []Problem) {
+			if before != "" && time.Since(began) > maxSettle+time.Second {
+				return Load([]string{path}, o)
+			}
+			text, err := os.ReadFile(path)
+			must(t, err)
+			before = string(text)
+			write(t, path, "rulez: []\n")
+			g, problems := Load([]string{path}, o)
+			write(t, path, fmt.Sprintf("# %s\n%s", time.Since(began), ruleNamed("old")))
+			return g, problems
+		}
+		_, reports := watching(t, WatchOptions{Paths: []string{path}, NoEvents: true, Load: load}, o)
+		wantNext(t, reports, `refused: unknown key "rulez" in the file`)
+		write(t, path, before)
+		time.Sleep(2 * time.Second)
+		wantNext(t, reports, "rules: old")
+	})
+}
+
+func TestWhatWasToldIsNotToldAgain(t *testing.T) {
+	for _, text := range []string{"rulez: []\n", ruleNamed("good")} {
+		o := testOptions(t)
+		path := filepath.Join(t.TempDir(), "rules.yaml")
+		write(t, path, text)
+		told := Fingerprint([]string{path})
+		if g, _ := Load([]string{path}, o); g != nil && g.Hash != told {
+			t.Errorf("Fingerprint = %s, want the hash %s", told, g.Hash)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			_, reports := watching(t, WatchOptions{Paths: []string{path}, NoEvents: true, Loaded: told}, o)
+			wantNothing(t, reports, time.Minute)
+			write(t, path, ruleNamed("new"))
+			wantNext(t, reports, "rules: new")
+		})
+	}
+}
+
 func TestKickReadsWhatDidNotChange(t *testing.T) {
 	polled(t, func(t *testing.T, path string, w *Watcher, reports <-chan report) {
 		w.Kick()
