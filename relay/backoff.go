@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
-// backoff gives the waits between tries: each a random part of a ceiling that
-// doubles from first to most. The whole wait is random ("full jitter"), so that
-// clients which lost their relay together don't come back together.
+// minWait is the shortest wait between two tries.
+const minWait = 500 * time.Millisecond
+
+// backoff gives the waits between tries: each random between minWait and a
+// ceiling that doubles from first to most. Clients which lost their relay
+// together don't come back together. first is more than minWait.
 type backoff struct {
 	first, most time.Duration
 
@@ -17,7 +20,7 @@ type backoff struct {
 
 func (b *backoff) next() time.Duration {
 	b.ceiling = min(max(b.first, 2*b.ceiling), b.most)
-	return rand.N(b.ceiling + 1)
+	return minWait + rand.N(b.ceiling-minWait+1)
 }
 
 func (b *backoff) reset() { b.ceiling = 0 }

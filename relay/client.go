@@ -17,15 +17,20 @@ import (
 
 // When to connect again, and when to hand a message over again.
 const (
-	firstWait   = 500 * time.Millisecond // ceiling of the first wait
+	firstWait   = time.Second            // ceiling of the first wait
 	maxWait     = time.Minute            // highest ceiling between connections
 	maxHandWait = 30 * time.Second       // highest ceiling between calls of Handle
 	usefulAfter = 10 * time.Second       // subscribed for so long, a connection was no mere flap
+	shownWait   = 100 * time.Millisecond // waits in the log are rounded to this
 
 	// refusedWait is the shortest wait after a relay refused the key; up to half
 	// of it is added. Trying soon again can't help and looks like guessing.
 	refusedWait = time.Minute
 )
+
+// handTimeout is how long messages that were read are handed over after Run's
+// context ended: the relay has forgotten them.
+const handTimeout = 10 * time.Second
 
 // maxErrorText bounds an error in log and status, in bytes.
 const maxErrorText = 400
@@ -46,25 +51,30 @@ type Options struct {
 	// Handle takes a message over. It is called for one message at a time, in
 	// the order in which they came, and returns nil only when the message is
 	// safe. After an error the same message comes again, and none other, until
-	// Handle takes it. Required.
+	// Handle takes it. Its ctx outlives Run's by 10 s at most; Handle returns
+	// soon after it ended. Required.
 	Handle func(ctx context.Context, m Message) error
+
+	// Hurry is closed when nobody wants to wait for messages to be handed over
+	// any more. It matters once Run's context ended. nil: never.
+	Hurry <-chan struct{}
 
 	Log       *slog.Logger // nil: nothing is logged
 	UserAgent string       // "": hookrun
 }
 
-// Status says how a client is doing.
-type Status struct {
-	Connected bool      // the relay confirmed the subscription, and the connection lives
-	Since     time.Time // when Connected last changed; zero before the first connection
+// status says how a client is doing.
+type status struct {
+	connected bool      // the relay confirmed the subscription, and the connection lives
+	since     time.Time // when connected last changed; zero before the first connection
 
-	Received   int64 // messages read
-	Accepted   int64 // of these, taken over by Handle; the others wait
-	Skipped    int64 // frames that could not be understood, or were too large
-	Ignored    int64 // frames of a type or status unknown here
-	Reconnects int64 // subscriptions after the first
+	received   int64 // messages read
+	accepted   int64 // of these, taken over by Handle; the others wait
+	skipped    int64 // frames that could not be understood, or were too large
+	ignored    int64 // frames of a type or status unknown here
+	reconnects int64 // subscriptions after the first
 
-	LastError string // why a connection last ended or could not be made; "" before
+	lastError string // why a connection last ended or could not be made; "" before
 }
 
 // Client keeps one connection to a relay and hands over what comes. Make one
@@ -80,7 +90,7 @@ type Client struct {
 	wall    func() time.Time
 
 	mu         sync.Mutex // guards status, subscribed
-	status     Status
+	status     status
 	subscribed bool // at least once
 }
 
@@ -94,8 +104,9 @@ func NewClient(o Options) *Client {
 }
 
 // Run connects, and connects again whenever the connection ends, until ctx
-// does; then it says goodbye to the relay and returns nil. Messages read but
-// not handed over by then are counted in the log and were never accepted.
+// does; then it says goodbye to the relay, hands over what it has read for 10 s
+// at most, or until Hurry, and returns nil. Messages not accepted by then are
+// counted in the log.
 // An error means that the options are wrong and nothing was tried. Run may be
 // called once.
 func (c *Client) Run(ctx context.Context) error {
@@ -104,18 +115,45 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	c.host = u.Host
+	handing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	wg.Go(func() { c.deliver(ctx) })
-	c.keepConnected(ctx)
+	wg.Go(func() {
+		defer giveUp()
+		c.deliver(ctx, handing)
+	})
+	wg.Go(func() {
+		defer giveUp()
+		c.boundHanding(ctx, handing)
+	})
+	c.keepConnected(ctx, handing)
+	c.queue.finish()
 	wg.Wait()
-	if s := c.Status(); s.Received > s.Accepted {
-		c.opts.Log.Warn("stopped with relay messages not accepted", "relay", c.host, "messages", s.Received-s.Accepted)
-	}
+	c.logStopped()
 	return nil
 }
 
-// Status says how the client is doing. It may be called at any time.
-func (c *Client) Status() Status {
+// boundHanding returns when messages are to be handed over no longer.
+func (c *Client) boundHanding(ctx, handing context.Context) {
+	<-ctx.Done()
+	t := time.NewTimer(handTimeout)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.opts.Hurry:
+	case <-handing.Done(): // all are handed over
+	}
+}
+
+func (c *Client) logStopped() {
+	s := c.snapshot()
+	if left := s.received - s.accepted; left > 0 {
+		c.opts.Log.Warn("stopped with relay messages not accepted", "relay", c.host, "messages", left)
+	}
+	c.opts.Log.Info("relay client stopped", "relay", c.host, "received", s.received, "accepted", s.accepted,
+		"skipped", s.skipped, "ignored", s.ignored, "reconnects", s.reconnects, "last_error", s.lastError)
+}
+
+func (c *Client) snapshot() status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.status
@@ -145,10 +183,10 @@ func loopback(host string) bool {
 }
 
 // keepConnected makes one connection after the other until ctx ends.
-func (c *Client) keepConnected(ctx context.Context) {
+func (c *Client) keepConnected(ctx, handing context.Context) {
 	retry := backoff{first: firstWait, most: maxWait}
 	for ctx.Err() == nil {
-		up, err := c.connect(ctx)
+		up, err := c.connect(ctx, handing)
 		if up >= usefulAfter {
 			retry.reset()
 		}
@@ -157,34 +195,36 @@ func (c *Client) keepConnected(ctx context.Context) {
 		}
 		if errors.Is(err, errRefused) {
 			wait := refusedWait + rand.N(refusedWait/2)
-			c.opts.Log.Error("relay refused the key, will try again", "relay", c.host, "in", wait, "err", c.text(err))
+			c.opts.Log.Error("relay refused the key, will try again",
+				"relay", c.host, "in", wait.Round(shownWait), "err", c.text(err))
 			sleep(ctx, wait)
 			continue
 		}
 		wait := retry.next()
-		c.opts.Log.Warn("no relay connection, will try again", "relay", c.host, "in", wait, "err", c.text(err))
+		c.opts.Log.Warn("no relay connection, will try again",
+			"relay", c.host, "in", wait.Round(shownWait), "err", c.text(err))
 		sleep(ctx, wait)
 	}
 }
 
 // connect makes one connection and serves it. It returns why that ended, and
 // for how long it was subscribed.
-func (c *Client) connect(ctx context.Context) (up time.Duration, err error) {
+func (c *Client) connect(ctx, handing context.Context) (up time.Duration, err error) {
 	p := newPulse()
 	conn, err := c.dial(ctx, p)
 	if err != nil {
 		return c.disconnected(ctx, err), err
 	}
-	return newSession(c, conn, p).run(ctx)
+	return newSession(c, conn, p).run(ctx, handing)
 }
 
 // connected is called when the relay confirmed the subscription.
 func (c *Client) connected() {
 	c.mu.Lock()
-	c.status.Connected = true
-	c.status.Since = time.Now()
+	c.status.connected = true
+	c.status.since = time.Now()
 	if c.subscribed {
-		c.status.Reconnects++
+		c.status.reconnects++
 	}
 	c.subscribed = true
 	c.mu.Unlock()
@@ -197,19 +237,19 @@ func (c *Client) disconnected(ctx context.Context, err error) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var up time.Duration
-	if c.status.Connected {
-		up = time.Since(c.status.Since)
-		c.status.Connected = false
-		c.status.Since = time.Now()
+	if c.status.connected {
+		up = time.Since(c.status.since)
+		c.status.connected = false
+		c.status.since = time.Now()
 	}
 	if ctx.Err() == nil {
-		c.status.LastError = c.text(err)
+		c.status.lastError = c.text(err)
 	}
 	return up
 }
 
 // count changes a counter of the status.
-func (c *Client) count(change func(*Status)) {
+func (c *Client) count(change func(*status)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.status)
@@ -230,35 +270,40 @@ func (c *Client) text(err error) string {
 	return s
 }
 
-// deliver hands messages over until ctx ends.
-func (c *Client) deliver(ctx context.Context) {
+// deliver hands messages over until there are no more after the end of ctx, or
+// handing ends.
+func (c *Client) deliver(ctx, handing context.Context) {
 	for {
-		m, err := c.queue.head(ctx)
-		if err != nil || !c.hand(ctx, m) {
+		m, ok := c.queue.head(handing)
+		if !ok || !c.hand(ctx, handing, m) {
 			return
 		}
 		c.queue.pop()
-		c.count(func(s *Status) { s.Accepted++ })
+		c.count(func(s *status) { s.accepted++ })
 	}
 }
 
-// hand offers m to Handle until it takes it, or ctx ends.
-func (c *Client) hand(ctx context.Context, m Message) bool {
+// hand offers m to Handle until it takes it, or handing ends.
+func (c *Client) hand(ctx, handing context.Context, m Message) bool {
 	retry := backoff{first: firstWait, most: maxHandWait}
-	for tries := 1; ctx.Err() == nil; tries++ {
-		err := c.opts.Handle(ctx, m)
+	for tries := 1; handing.Err() == nil; tries++ {
+		err := c.opts.Handle(handing, m)
 		switch {
 		case err == nil && tries > 1:
 			c.opts.Log.Info("relay messages are accepted again", "relay", c.host, "tries", tries)
 			return true
 		case err == nil:
 			return true
-		case ctx.Err() != nil:
+		case handing.Err() != nil:
 			return false
 		case tries == 1:
 			c.opts.Log.Warn("relay message not accepted, will try again", "relay", c.host, "err", c.text(err))
 		}
-		sleep(ctx, retry.next())
+		if ctx.Err() == nil {
+			sleep(ctx, retry.next())
+		} else {
+			sleep(handing, minWait) // too little time is left for long waits
+		}
 	}
 	return false
 }

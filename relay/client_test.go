@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -54,6 +55,7 @@ func TestPlainURLsThatAreTaken(t *testing.T) {
 		insecure bool
 	}{
 		{"ws://localhost:8080/v1/socket", false},
+		{"WS://LocalHost:8080/v1/socket", false},
 		{"ws://127.0.0.1/v1/socket", false},
 		{"ws://127.8.9.10/v1/socket", false},
 		{"ws://[::1]:8080/v1/socket", false},
@@ -123,7 +125,7 @@ func TestMessagesAreHandledInOrder(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if s := r.Status(); !s.Connected || s.Received != n || s.Accepted != n || s.Skipped != 0 {
+		if s := r.snapshot(); !s.connected || s.received != n || s.accepted != n || s.skipped != 0 {
 			t.Errorf("status = %+v, want connected, %d received and accepted", s, n)
 		}
 	})
@@ -185,8 +187,8 @@ func TestConnectsAgainAfter(t *testing.T) {
 				if a, b := r.next(t), r.next(t); string(a.Body) != "before" || string(b.Body) != "after" {
 					t.Errorf("messages = %s, %s, want before, after", a.Body, b.Body)
 				}
-				s := r.Status()
-				if !s.Connected || s.Reconnects != 1 || !strings.Contains(s.LastError, tt.error) {
+				s := r.snapshot()
+				if !s.connected || s.reconnects != 1 || !strings.Contains(s.lastError, tt.error) {
 					t.Errorf("status = %+v, want connected, 1 reconnect, last error with %q", s, tt.error)
 				}
 			})
@@ -217,7 +219,7 @@ func TestFlapsLeaveNothingBehind(t *testing.T) {
 		if after := runtime.NumGoroutine(); after > before {
 			t.Errorf("goroutines after %d flaps = %d, want no more than the %d after 5", flaps, after, before)
 		}
-		if s := r.Status(); s.Reconnects != flaps-1 || s.Accepted != flaps {
+		if s := r.snapshot(); s.reconnects != flaps-1 || s.accepted != flaps {
 			t.Errorf("status = %+v, want %d reconnects, %d accepted", s, flaps-1, flaps)
 		}
 	})
@@ -226,19 +228,19 @@ func TestFlapsLeaveNothingBehind(t *testing.T) {
 func TestWaitsGrowWhileTheRelayIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dials := 0
-		start(t, Options{URL: "ws://127.0.0.1:1/"}, func(c *Client) {
+		r := start(t, Options{URL: "ws://127.0.0.1:1/"}, func(c *Client) {
 			c.dialNet = func(context.Context, string, string) (net.Conn, error) {
 				dials++
 				return nil, errors.New("connection refused")
 			}
 		})
-		// Ceilings of 0.5 to 32 s, then 60 s, average half: 100 tries take 48
-		// minutes on average; in 6 hours fit about 720.
+		// Waits of half a second to a minute, soon: in 6 hours fit about 710.
 		time.Sleep(6 * time.Hour)
 		synctest.Wait()
 		if dials < 500 || dials > 1000 {
-			t.Errorf("dials in 6 hours = %d, want about 720", dials)
+			t.Errorf("dials in 6 hours = %d, want about 710", dials)
 		}
+		wantRoundWaits(t, r, dials)
 	})
 }
 
@@ -263,7 +265,7 @@ func TestConnectionsThatEndAtOnceDontResetTheWait(t *testing.T) {
 					srv.CutConnections()
 					synctest.Wait()
 				}
-				if got := r.Status().Reconnects; got < tt.low || got > tt.top {
+				if got := r.snapshot().reconnects; got < tt.low || got > tt.top {
 					t.Errorf("reconnects in an hour = %d, want %d to %d", got, tt.low, tt.top)
 				}
 			})
@@ -280,19 +282,20 @@ func TestRefusedKeyIsRetriedSlowly(t *testing.T) {
 			t.Errorf("tries in 10 minutes = %d, want one in 60 to 90 seconds", tries)
 		}
 		const want = `the key was refused: relay 127.0.0.1:1 does not take key "the-key" (unauthorized: bad key or secret)`
-		if got := r.Status(); got.LastError != want || got.Connected {
+		if got := r.snapshot(); got.lastError != want || got.connected {
 			t.Errorf("status = %+v, want last error %s", got, want)
 		}
 		if got := r.logs.count("relay refused the key, will try again"); got != tries {
 			t.Errorf("log lines of a refusal = %d, want %d", got, tries)
 		}
+		wantRoundWaits(t, r, tries)
 		if strings.Contains(r.logs.String(), "the-s3cret") {
 			t.Errorf("the log holds the secret:\n%s", r.logs)
 		}
 		srv.SetKey("the-key", "the-s3cret")
 		time.Sleep(2 * time.Minute)
-		if !r.Status().Connected {
-			t.Errorf("status = %+v, want connected once the key is taken", r.Status())
+		if !r.snapshot().connected {
+			t.Errorf("status = %+v, want connected once the key is taken", r.snapshot())
 		}
 	})
 }
@@ -339,8 +342,8 @@ func TestHandleErrorRepeatsTheSameMessage(t *testing.T) {
 		send(t, srv, "a")
 		send(t, srv, "b")
 		time.Sleep(10 * time.Minute)
-		if r.Status().Accepted != 0 {
-			t.Errorf("accepted = %d while Handle fails, want 0", r.Status().Accepted)
+		if r.snapshot().accepted != 0 {
+			t.Errorf("accepted = %d while Handle fails, want 0", r.snapshot().accepted)
 		}
 		down.Store(false)
 		time.Sleep(maxHandWait)
@@ -349,7 +352,7 @@ func TestHandleErrorRepeatsTheSameMessage(t *testing.T) {
 		if calls[tries] != "b" || slices.Index(calls, "b") != tries {
 			t.Errorf("calls = %q, want only a until it was taken, then b", calls)
 		}
-		// Waits of half of 0.5 to 30 s: about 45 in 10 minutes.
+		// Waits of half a second to half a minute, soon: about 45 in 10 minutes.
 		if tries < 25 || tries > 80 {
 			t.Errorf("tries in 10 minutes = %d, want about 45", tries)
 		}
@@ -382,8 +385,8 @@ func TestFullQueuePushesBackAndLosesNothingRead(t *testing.T) {
 			more <- err
 		}()
 		time.Sleep(blockedMax - time.Second)
-		if len(more) != 0 || !r.Status().Connected {
-			t.Errorf("with a full queue send returned (%d), connected = %t; want it to wait", len(more), r.Status().Connected)
+		if len(more) != 0 || !r.snapshot().connected {
+			t.Errorf("with a full queue send returned (%d), connected = %t; want it to wait", len(more), r.snapshot().connected)
 		}
 		time.Sleep(5 * time.Second)
 		if err := <-more; err == nil {
@@ -392,7 +395,7 @@ func TestFullQueuePushesBackAndLosesNothingRead(t *testing.T) {
 		if got := srv.Closes(); !slices.Equal(got, []int{1013}) {
 			t.Errorf("close codes = %v, want 1013", got)
 		}
-		if s := r.Status(); s.Connected || s.LastError != "messages could not be handed over for 30s" {
+		if s := r.snapshot(); s.connected || s.lastError != "messages could not be handed over for 30s" {
 			t.Errorf("status = %+v, want not connected, because messages could not be handed over", s)
 		}
 		time.Sleep(time.Hour)
@@ -425,19 +428,121 @@ func TestStopSaysGoodbyeAndCountsWhatWaits(t *testing.T) {
 		}
 		synctest.Wait()
 		begin := time.Now()
-		r.stop()
-		if took := time.Since(begin); took != 0 {
-			t.Errorf("stop took %s, want no wait for a relay that answers", took)
-		}
+		r.cancel()
 		synctest.Wait()
-		if got := srv.Closes(); !slices.Equal(got, []int{1001}) {
-			t.Errorf("close codes = %v, want 1001", got)
+		if got := srv.Closes(); !slices.Equal(got, []int{1001}) || r.snapshot().connected {
+			t.Errorf("close codes = %v, want 1001 at once", got)
+		}
+		r.stop()
+		if took := time.Since(begin); took != handTimeout {
+			t.Errorf("stop took %s, want %s", took, handTimeout)
 		}
 		if !strings.Contains(r.logs.String(), `msg="stopped with relay messages not accepted" relay=127.0.0.1:1 messages=3`) {
 			t.Errorf("the log does not count the 3 messages that waited:\n%s", r.logs)
 		}
-		if s := r.Status(); s.Connected || s.LastError != "" || s.Received != 3 || s.Accepted != 0 {
+		if s := r.snapshot(); s.connected || s.lastError != "" || s.received != 3 || s.accepted != 0 {
 			t.Errorf("status = %+v, want not connected, 3 received, no error", s)
+		}
+		const line = `msg="relay client stopped" relay=127.0.0.1:1 received=3 accepted=0 skipped=0 ignored=0 reconnects=0 last_error=""`
+		if !strings.Contains(r.logs.String(), line) {
+			t.Errorf("log = %s, want a line with %s", r.logs, line)
+		}
+	})
+}
+
+func TestStopHandsOverWhatWasRead(t *testing.T) {
+	tests := []struct {
+		name     string
+		messages int
+		takes    time.Duration // a call of Handle
+	}{
+		{"100 messages", 100, 50 * time.Millisecond},
+		{"more than the queue holds", maxWaiting + 2, 30 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got []string
+				srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(ctx context.Context, m Message) error {
+					sleep(ctx, tt.takes)
+					got = append(got, string(m.Body))
+					return ctx.Err()
+				}}, nil)
+				subscribed(t, srv)
+				for i := range tt.messages {
+					send(t, srv, fmt.Sprint(i))
+				}
+				synctest.Wait()
+				if n := int(r.snapshot().received); n != tt.messages {
+					t.Fatalf("read before stop = %d, want %d", n, tt.messages)
+				}
+				begin := time.Now()
+				r.stop()
+				if took, want := time.Since(begin), time.Duration(tt.messages)*tt.takes; took > want {
+					t.Errorf("stop took %s, want %s at most", took, want)
+				}
+				if len(got) != tt.messages || got[len(got)-1] != fmt.Sprint(tt.messages-1) {
+					t.Errorf("handed over = %q, want all %d", got, tt.messages)
+				}
+				if n := r.logs.count("stopped with relay messages not accepted"); n != 0 {
+					t.Errorf("the log counts messages as lost:\n%s", r.logs)
+				}
+			})
+		})
+	}
+}
+
+func TestStopTriesAgainWhatWasNotAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(context.Context, Message) error {
+			if down.Load() {
+				return errors.New("disk full")
+			}
+			return nil
+		}}, nil)
+		subscribed(t, srv)
+		send(t, srv, "a")
+		send(t, srv, "b")
+		time.Sleep(time.Hour) // its waits are long by now
+		begin := time.Now()
+		r.cancel()
+		time.Sleep(handTimeout / 2)
+		down.Store(false)
+		r.stop()
+		if took := time.Since(begin); took > handTimeout/2+minWait {
+			t.Errorf("stop took %s, want it %s after Handle takes messages again", took, minWait)
+		}
+		if s := r.snapshot(); s.accepted != 2 {
+			t.Errorf("status = %+v, want 2 accepted", s)
+		}
+	})
+}
+
+func TestHurryEndsHandingOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hurry := make(chan struct{})
+		srv, r := bubble(t, relaytest.Options{}, Options{Hurry: hurry, Handle: func(ctx context.Context, _ Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}, nil)
+		subscribed(t, srv)
+		for range maxWaiting + 1 { // the last waits for room
+			send(t, srv, "x")
+		}
+		synctest.Wait()
+		r.cancel()
+		time.Sleep(goodbyeWait / 2)
+		close(hurry)
+		begin := time.Now()
+		r.stop()
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("stop took %s after the hurry, want none", took)
+		}
+		line := fmt.Sprintf(`msg="stopped with relay messages not accepted" relay=127.0.0.1:1 messages=%d`, maxWaiting+1)
+		if !strings.Contains(r.logs.String(), line) {
+			t.Errorf("log = %s, want a line with %s", r.logs, line)
 		}
 	})
 }
@@ -482,12 +587,12 @@ func TestSilentRelayIsLeft(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				s := r.Status()
-				if s.Reconnects < tt.want || s.Reconnects > tt.want+3 {
-					t.Errorf("reconnects in an hour = %d, want %d", s.Reconnects, tt.want)
+				s := r.snapshot()
+				if s.reconnects < tt.want || s.reconnects > tt.want+3 {
+					t.Errorf("reconnects in an hour = %d, want %d", s.reconnects, tt.want)
 				}
-				if tt.want > 0 && s.LastError != "nothing came for 1m30s" {
-					t.Errorf("last error = %s, want nothing came for 1m30s", s.LastError)
+				if tt.want > 0 && s.lastError != "nothing came for 1m30s" {
+					t.Errorf("last error = %s, want nothing came for 1m30s", s.lastError)
 				}
 			})
 		})
@@ -502,17 +607,31 @@ func TestConnectsAgainAfterSleep(t *testing.T) {
 		})
 		subscribed(t, srv)
 		time.Sleep(time.Hour)
-		if r.Status().Reconnects != 0 {
-			t.Fatalf("reconnects = %d before the clock jumped, want 0", r.Status().Reconnects)
+		if r.snapshot().reconnects != 0 {
+			t.Fatalf("reconnects = %d before the clock jumped, want 0", r.snapshot().reconnects)
 		}
 		slept.Store(int64(8 * time.Hour))
 		time.Sleep(watchEvery + goodbyeWait + firstWait)
 		synctest.Wait()
-		s := r.Status()
-		if s.Reconnects != 1 || !s.Connected || s.LastError != "the clock jumped, this machine may have slept" {
+		s := r.snapshot()
+		if s.reconnects != 1 || !s.connected || s.lastError != "the clock jumped, this machine may have slept" {
 			t.Errorf("status = %+v, want a new connection, because the clock jumped", s)
 		}
 	})
+}
+
+// wantRoundWaits wants n waits in the log, each with one decimal at most.
+func wantRoundWaits(t *testing.T, r *rig, n int) {
+	t.Helper()
+	waits := regexp.MustCompile(` in=(\S+)`).FindAllStringSubmatch(r.logs.String(), -1)
+	if len(waits) != n {
+		t.Errorf("waits in the log = %d, want %d", len(waits), n)
+	}
+	for _, w := range waits {
+		if d, err := time.ParseDuration(w[1]); err != nil || d%(100*time.Millisecond) != 0 {
+			t.Errorf("wait in the log = %s, want it in tenths of a second", w[1])
+		}
+	}
 }
 
 func TestGarbageIsSkippedAndTheConnectionKept(t *testing.T) {
@@ -526,12 +645,44 @@ func TestGarbageIsSkippedAndTheConnectionKept(t *testing.T) {
 				if m := r.next(t); string(m.Body) != "good" {
 					t.Errorf("message = %s, want good", m.Body)
 				}
-				if s := r.Status(); s.Skipped != 1 || s.Reconnects != 0 {
+				if s := r.snapshot(); s.skipped != 1 || s.reconnects != 0 {
 					t.Errorf("status = %+v, want 1 skipped on the same connection", s)
 				}
-				line := fmt.Sprintf(`msg="relay frame not understood, skipped" relay=127.0.0.1:1 bytes=%d`+"\n", len(data))
+				line := fmt.Sprintf(`msg="relay frame not understood, skipped" relay=127.0.0.1:1 bytes=%d reason=`, len(data))
 				if !strings.Contains(r.logs.String(), line) {
-					t.Errorf("log = %s, want a line that ends in %s", r.logs, line)
+					t.Errorf("log = %s, want a line with %s", r.logs, line)
+				}
+			})
+		})
+	}
+}
+
+func TestSkippedFramesSayWhy(t *testing.T) {
+	tests := []struct {
+		name string
+		kind int // of the frame: 1 is text, 2 is binary
+		data string
+		want string
+	}{
+		{"binary", 2, `{"type":"webhook","meta":{"bucket_name":"b"}}`, `"not text"`},
+		{"words", 1, "s3cret", `"not JSON"`},
+		{"half a webhook", 1, `{"type":"webhook","meta":{"bucket_name":"s3cret"`, `"not JSON"`},
+		{"list", 1, `["s3cret"]`, `"a value of another form"`},
+		{"body is an object", 1, `{"type":"webhook","meta":{"bucket_name":"b"},"body":{"s3cret":1}}`, `"a value of another form"`},
+		{"broken base64", 1, `{"type":"webhook","meta":{"bucket_name":"b"},"body_base64":"s3cret%"}`, `"a value of another form"`},
+		{"no type", 1, `{"body":"s3cret"}`, `"no type"`},
+		{"no bucket", 1, `{"type":"webhook","body":"s3cret"}`, `"no bucket"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, r := bubble(t, relaytest.Options{}, Options{}, nil)
+				subscribed(t, srv)
+				raw(t, srv, tt.kind, tt.data)
+				synctest.Wait()
+				want := fmt.Sprintf("skipped\" relay=127.0.0.1:1 bytes=%d reason=%s\n", len(tt.data), tt.want)
+				if got := r.logs.String(); !strings.Contains(got, want) || strings.Contains(got, "s3cret") {
+					t.Errorf("log = %s, want a line that ends in %s and nothing of the frame", got, want)
 				}
 			})
 		})
@@ -544,8 +695,8 @@ func TestBinaryFrameIsSkipped(t *testing.T) {
 		subscribed(t, srv)
 		raw(t, srv, 2, `{"type":"webhook","meta":{"bucket_name":"b"},"body":"binary"}`)
 		send(t, srv, "good")
-		if m := r.next(t); string(m.Body) != "good" || r.Status().Skipped != 1 {
-			t.Errorf("message, skipped = %s, %d, want good, 1", m.Body, r.Status().Skipped)
+		if m := r.next(t); string(m.Body) != "good" || r.snapshot().skipped != 1 {
+			t.Errorf("message, skipped = %s, %d, want good, 1", m.Body, r.snapshot().skipped)
 		}
 	})
 }
@@ -567,8 +718,8 @@ func TestUnknownKindsAreIgnored(t *testing.T) {
 		}
 		send(t, srv, "good")
 		r.next(t)
-		s := r.Status()
-		if s.Ignored != int64(5*len(frames)) || s.Skipped != 0 || s.Reconnects != 0 {
+		s := r.snapshot()
+		if s.ignored != int64(5*len(frames)) || s.skipped != 0 || s.reconnects != 0 {
 			t.Errorf("status = %+v, want %d ignored on the same connection", s, 5*len(frames))
 		}
 		if n := len(srv.Frames()); n != 2 {
@@ -588,7 +739,7 @@ func TestTooMuchGarbageInARowEndsTheConnection(t *testing.T) {
 			send(t, srv, "good")
 			r.next(t)
 		}
-		if s := r.Status(); s.Reconnects != 0 || s.Skipped != 3*(maxBad-1) {
+		if s := r.snapshot(); s.reconnects != 0 || s.skipped != 3*(maxBad-1) {
 			t.Errorf("status = %+v, want one connection, %d skipped", s, 3*(maxBad-1))
 		}
 		for range maxBad {
@@ -597,8 +748,8 @@ func TestTooMuchGarbageInARowEndsTheConnection(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		subscribed(t, srv)
 		synctest.Wait()
-		s := r.Status()
-		if s.Reconnects != 1 || s.LastError != "10 frames in a row could not be understood" {
+		s := r.snapshot()
+		if s.reconnects != 1 || s.lastError != "10 frames in a row could not be understood" {
 			t.Errorf("status = %+v, want a new connection, because of 10 frames in a row", s)
 		}
 		if got := srv.Closes(); !slices.Equal(got, []int{1008}) {

@@ -30,8 +30,9 @@
 //
 // It promises that messages are handed over in the order in which they came,
 // that the next one waits until Handle took the last, that messages read
-// survive the connection that brought them, and that it connects again for as
-// long as Run's context lasts. Reading never waits for Handle until the queue
+// survive the connection that brought them, that it connects again for as long
+// as Run's context lasts, and that what was read by its end is still handed
+// over, for 10 s. Reading never waits for Handle until the queue
 // is full; then it stops, and the relay feels it through TCP.
 //
 // It decides nothing about a message, stores nothing, and is not told of

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-func TestBackoffIsFullyRandomBelowADoublingCeiling(t *testing.T) {
+func TestBackoffIsRandomFromHalfASecondToADoublingCeiling(t *testing.T) {
 	const rounds = 1000
-	ceilings := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
+	ceilings := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
 		16 * time.Second, 32 * time.Second, time.Minute, time.Minute}
 	lowest, highest := make([]time.Duration, len(ceilings)), make([]time.Duration, len(ceilings))
 	for round := range rounds {
@@ -25,24 +25,26 @@ func TestBackoffIsFullyRandomBelowADoublingCeiling(t *testing.T) {
 		}
 	}
 	for i, ceiling := range ceilings {
-		if lowest[i] < 0 || highest[i] > ceiling {
-			t.Errorf("waits of try %d = %s to %s, want them within 0 and %s", i+1, lowest[i], highest[i], ceiling)
+		const least = 500 * time.Millisecond
+		if lowest[i] < least || highest[i] > ceiling {
+			t.Errorf("waits of try %d = %s to %s, want them within %s and %s", i+1, lowest[i], highest[i], least, ceiling)
 		}
 		// Among 1000 waits none in the lowest or highest fifth: once in 10^97.
-		if lowest[i] > ceiling/5 || highest[i] < ceiling-ceiling/5 {
-			t.Errorf("waits of try %d = %s to %s, want them spread over 0 to %s", i+1, lowest[i], highest[i], ceiling)
+		fifth := (ceiling - least) / 5
+		if lowest[i] > least+fifth || highest[i] < ceiling-fifth {
+			t.Errorf("waits of try %d = %s to %s, want them spread over %s to %s", i+1, lowest[i], highest[i], least, ceiling)
 		}
 	}
 }
 
 func TestBackoffBeginsAnewAfterReset(t *testing.T) {
-	b := backoff{first: time.Millisecond, most: time.Hour}
+	b := backoff{first: time.Second, most: time.Hour}
 	for range 20 {
 		b.next()
 	}
 	b.reset()
-	if got := b.next(); got > time.Millisecond {
-		t.Errorf("first wait after reset = %s, want 1ms at most", got)
+	if got := b.next(); got > time.Second {
+		t.Errorf("first wait after reset = %s, want 1s at most", got)
 	}
 }
 
@@ -100,9 +102,9 @@ func TestQueueKeepsOrder(t *testing.T) {
 		}()
 		synctest.Wait() // the first are in, the next waits for room
 		for i := range n {
-			m, err := q.head(t.Context())
-			if err != nil || m.ID != fmt.Sprint(i) {
-				t.Fatalf("head = %s, %v, want %d", m.ID, err, i)
+			m, ok := q.head(t.Context())
+			if !ok || m.ID != fmt.Sprint(i) {
+				t.Fatalf("head = %s, %t, want %d", m.ID, ok, i)
 			}
 			q.pop()
 		}
@@ -116,21 +118,49 @@ func TestQueueWaitsEndWithTheContext(t *testing.T) {
 		for range maxWaiting {
 			full.offer(body(1))
 		}
-		errs := make(chan error, 2)
+		found, put := make(chan bool, 1), make(chan error, 1)
 		go func() {
-			_, err := empty.head(ctx)
-			errs <- err
+			_, ok := empty.head(ctx)
+			found <- ok
 		}()
-		go func() { errs <- full.put(ctx, body(1)) }()
+		go func() { put <- full.put(ctx, body(1)) }()
 		synctest.Wait()
-		if len(errs) != 0 {
+		if len(found) != 0 || len(put) != 0 {
 			t.Fatal("head of an empty or put into a full queue returned, want it to wait")
 		}
 		cancel()
-		for range 2 {
-			if err := <-errs; !errors.Is(err, context.Canceled) {
-				t.Errorf("error = %v, want context.Canceled", err)
-			}
+		if <-found {
+			t.Error("head = a message, want none: ctx ended")
+		}
+		if err := <-put; !errors.Is(err, context.Canceled) {
+			t.Errorf("put = %v, want context.Canceled", err)
+		}
+	})
+}
+
+func TestFinishedQueueIsEmptiedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.offer(body(1))
+		q.finish()
+		if _, ok := q.head(t.Context()); !ok {
+			t.Error("head = none, want what was put in before finish")
+		}
+		q.pop()
+		if _, ok := q.head(t.Context()); ok {
+			t.Error("head of an empty queue = a message, want none")
+		}
+
+		waiting := newQueue()
+		found := make(chan bool, 1)
+		go func() {
+			_, ok := waiting.head(t.Context())
+			found <- ok
+		}()
+		synctest.Wait()
+		waiting.finish()
+		if <-found {
+			t.Error("head = a message, want none: the queue is finished")
 		}
 	})
 }

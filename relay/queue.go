@@ -14,12 +14,13 @@ const (
 // queue holds messages between the reader and the deliverer. One goroutine puts
 // and one takes; it outlives connections.
 type queue struct {
-	mu    sync.Mutex // guards msgs, bytes
-	msgs  []Message
-	bytes int
+	mu       sync.Mutex // guards msgs, bytes, finished
+	msgs     []Message
+	bytes    int
+	finished bool // nothing more is put in
 
 	room chan struct{} // of 1: something was taken out; never closed
-	more chan struct{} // of 1: something was put in; never closed
+	more chan struct{} // of 1: something was put in, or nothing more will be; never closed
 }
 
 func newQueue() *queue {
@@ -52,28 +53,38 @@ func (q *queue) put(ctx context.Context, m Message) error {
 	return nil
 }
 
+// finish says that nothing more will be put in.
+func (q *queue) finish() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finished = true
+	signal(q.more)
+}
+
 // head waits for the oldest message and returns it. It stays in the queue, and
-// in its bounds, until pop.
-func (q *queue) head(ctx context.Context) (Message, error) {
+// in its bounds, until pop. There is none when ctx ended, or when the queue is
+// finished and empty.
+func (q *queue) head(ctx context.Context) (m Message, ok bool) {
 	for {
-		if m, ok := q.peek(); ok {
-			return m, nil
+		m, ok, finished := q.peek()
+		if ok || finished {
+			return m, ok
 		}
 		select {
 		case <-q.more:
 		case <-ctx.Done():
-			return Message{}, ctx.Err()
+			return Message{}, false
 		}
 	}
 }
 
-func (q *queue) peek() (Message, bool) {
+func (q *queue) peek() (m Message, ok, finished bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.msgs) == 0 {
-		return Message{}, false
+		return Message{}, false, q.finished
 	}
-	return q.msgs[0], true
+	return q.msgs[0], true, false
 }
 
 // pop takes the oldest message out.

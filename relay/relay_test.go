@@ -24,9 +24,10 @@ const patience = 3 * time.Minute
 // rig is a client at work.
 type rig struct {
 	*Client
-	got  chan Message // what Handle took
-	logs *logBuffer
-	stop func() // ends Run and waits for it
+	got    chan Message // what Handle took
+	logs   *logBuffer
+	cancel func() // tells Run to end
+	stop   func() // ends Run and waits for it
 }
 
 // start runs a client that takes every message, unless o says otherwise. change
@@ -49,6 +50,7 @@ func start(t *testing.T, o Options, change func(*Client)) *rig {
 		change(r.Client)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {

@@ -56,8 +56,9 @@ func newSession(c *Client, conn *websocket.Conn, p *pulse) *session {
 }
 
 // run serves the connection until it fails or ctx ends. It returns why, and for
-// how long it was subscribed.
-func (s *session) run(ctx context.Context) (up time.Duration, err error) {
+// how long it was subscribed. What was read finds its way into the queue while
+// handing lasts.
+func (s *session) run(ctx, handing context.Context) (up time.Duration, err error) {
 	live, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	s.end = end
@@ -69,7 +70,7 @@ func (s *session) run(ctx context.Context) (up time.Duration, err error) {
 	readEnded := make(chan struct{})
 	wg.Go(func() {
 		defer close(readEnded)
-		end(s.read(ctx, live))
+		end(s.read(handing, live))
 	})
 	wg.Go(func() { end(s.write(live)) })
 	wg.Go(func() { end(watch(live, s.pulse, s.c.wall)) })
@@ -98,6 +99,7 @@ func (s *session) goodbye(cause error, readEnded <-chan struct{}) {
 	select {
 	case <-readEnded:
 	case <-t.C:
+	case <-s.c.opts.Hurry:
 	}
 	s.conn.Close()
 }
@@ -131,11 +133,11 @@ func (s *session) send(live context.Context, r request) {
 
 // read takes frames until the connection fails. After live ended it takes no
 // more, and only waits for the relay's close frame.
-func (s *session) read(ctx, live context.Context) error {
+func (s *session) read(handing, live context.Context) error {
 	for {
 		kind, data, err := s.conn.ReadMessage()
 		if errors.Is(err, websocket.ErrReadLimit) {
-			s.c.count(func(st *Status) { st.Skipped++ })
+			s.c.count(func(st *status) { st.skipped++ })
 			return fmt.Errorf("the relay sent a frame of more than %d bytes: %w", maxFrame, err)
 		}
 		if err != nil {
@@ -144,25 +146,28 @@ func (s *session) read(ctx, live context.Context) error {
 		if live.Err() != nil {
 			continue
 		}
-		if err := s.take(ctx, live, kind, data); err != nil {
+		if err := s.take(handing, live, kind, data); err != nil {
 			s.end(err)
 		}
 	}
 }
 
 // take does what a frame asks for. An error ends the session.
-func (s *session) take(ctx, live context.Context, kind int, data []byte) error {
+func (s *session) take(handing, live context.Context, kind int, data []byte) error {
 	if kind != websocket.TextMessage {
-		return s.skip(len(data))
+		return s.skip(len(data), errNotText)
 	}
 	f, err := decode(data)
-	if err != nil || f.Type == typeWebhook && s.phase == authenticating {
-		return s.skip(len(data))
+	if err == nil && f.Type == typeWebhook && s.phase == authenticating {
+		err = errTooEarly
+	}
+	if err != nil {
+		return s.skip(len(data), err)
 	}
 	s.bad = 0
 	switch f.Type {
 	case typeWebhook:
-		s.accept(ctx, f.Webhook)
+		s.accept(handing, f.Webhook)
 		return nil
 	case typeStatus:
 		return s.react(live, f)
@@ -173,9 +178,9 @@ func (s *session) take(ctx, live context.Context, kind int, data []byte) error {
 
 // skip passes over a frame that can't be understood. Its content stays out of
 // the log: it may be half a webhook.
-func (s *session) skip(size int) error {
-	s.c.count(func(st *Status) { st.Skipped++ })
-	s.c.opts.Log.Warn("relay frame not understood, skipped", "relay", s.c.host, "bytes", size)
+func (s *session) skip(size int, reason error) error {
+	s.c.count(func(st *status) { st.skipped++ })
+	s.c.opts.Log.Warn("relay frame not understood, skipped", "relay", s.c.host, "bytes", size, "reason", reason)
 	if s.bad++; s.bad >= maxBad {
 		return errGarbage
 	}
@@ -184,7 +189,7 @@ func (s *session) skip(size int) error {
 
 // ignore passes over a frame that is meant for newer clients.
 func (s *session) ignore(size int) {
-	s.c.count(func(st *Status) { st.Ignored++ })
+	s.c.count(func(st *status) { st.ignored++ })
 	s.c.opts.Log.Debug("relay frame of an unknown kind, ignored", "relay", s.c.host, "bytes", size)
 }
 
@@ -230,8 +235,8 @@ func (s *session) refused(f frame) bool {
 // accept puts m in the queue. While there is no room it reads nothing, so that
 // the relay feels it; after blockedMax the session ends, and because run waits
 // for the reader, the next one begins only when m found its room.
-func (s *session) accept(ctx context.Context, m Message) {
-	s.c.count(func(st *Status) { st.Received++ })
+func (s *session) accept(handing context.Context, m Message) {
+	s.c.count(func(st *status) { st.received++ })
 	if s.c.queue.offer(m) {
 		return
 	}
@@ -240,6 +245,6 @@ func (s *session) accept(ctx context.Context, m Message) {
 		s.end(errBlocked)
 	})
 	defer t.Stop()
-	// It fails only when ctx ends; then Run counts m with the rest.
-	_ = s.c.queue.put(ctx, m)
+	// It fails only when handing ends; then Run counts m with the rest.
+	_ = s.c.queue.put(handing, m)
 }

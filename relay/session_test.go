@@ -136,7 +136,7 @@ func TestUnansweredRelayIsLeft(t *testing.T) {
 					t.Errorf("connections after the time is over = %d, want 2", n)
 				}
 				const want = "the relay did not confirm auth and subscribe within 20s"
-				if s := r.Status(); s.LastError != want || s.Connected {
+				if s := r.snapshot(); s.lastError != want || s.connected {
 					t.Errorf("status = %+v, want not connected, %s", s, want)
 				}
 			})
@@ -162,7 +162,11 @@ func TestWebhooksBeforeSubscribed(t *testing.T) {
 					untilGone(conn)
 				}))
 				synctest.Wait()
-				if s := r.Status(); s.Accepted != tt.accepted || s.Skipped != tt.skips || !s.Connected {
+				why := r.logs.count(`relay frame not understood, skipped" relay=127.0.0.1:1 bytes=56 reason="webhook before authenticated`)
+				if int64(why) != tt.skips {
+					t.Errorf("log = %s, want %d lines that say why", r.logs, tt.skips)
+				}
+				if s := r.snapshot(); s.accepted != tt.accepted || s.skipped != tt.skips || !s.connected {
 					t.Errorf("status = %+v, want connected, %d accepted, %d skipped", s, tt.accepted, tt.skips)
 				}
 			})
@@ -220,7 +224,7 @@ func TestRelayThatRepeatsTheSecretDoesNotGetItIntoTheLog(t *testing.T) {
 			untilGone(conn)
 		}))
 		synctest.Wait()
-		got := r.Status().LastError
+		got := r.snapshot().lastError
 		if !strings.Contains(got, "no k with *** üü") || len(got) > maxErrorText+len("…") || !strings.HasSuffix(got, "ü…") {
 			t.Errorf("last error = %s, want the secret hidden and %d bytes at most", got, maxErrorText)
 		}
@@ -260,7 +264,7 @@ func TestUpgradeAnswers(t *testing.T) {
 					tt.answer(w)
 				})
 				time.Sleep(refusedWait - time.Second)
-				if got := r.Status().LastError; got != tt.want {
+				if got := r.snapshot().lastError; got != tt.want {
 					t.Errorf("last error = %s, want %s", got, tt.want)
 				}
 				if slow := tries.Load() == 1; slow != tt.slow {
@@ -284,7 +288,7 @@ func TestCompressionThatWasNotOfferedIsRefused(t *testing.T) {
 		})
 		synctest.Wait()
 		const want = "connect to relay: it chose an extension that was not offered"
-		if got := r.Status().LastError; got != want {
+		if got := r.snapshot().lastError; got != want {
 			t.Errorf("last error = %s, want %s", got, want)
 		}
 	})
@@ -294,11 +298,11 @@ func TestUpgradeThatIsNeverAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := behind(t, Options{}, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		time.Sleep(dialTimeout - time.Second)
-		if got := r.Status().LastError; got != "" {
+		if got := r.snapshot().lastError; got != "" {
 			t.Errorf("last error before the time is over = %s, want none", got)
 		}
 		time.Sleep(time.Second + firstWait)
-		if got := r.Status().LastError; !strings.HasPrefix(got, "connect to relay: ") {
+		if got := r.snapshot().lastError; !strings.HasPrefix(got, "connect to relay: ") {
 			t.Errorf("last error = %s, want one of connecting", got)
 		}
 		begin := time.Now()
@@ -327,7 +331,7 @@ func TestRelayThatReadsNothingIsLeft(t *testing.T) {
 		}))
 		time.Sleep(writeTimeout + goodbyeWait)
 		synctest.Wait()
-		if got := r.Status().LastError; !gone.Load() || !strings.HasPrefix(got, "write to relay: ") {
+		if got := r.snapshot().lastError; !gone.Load() || !strings.HasPrefix(got, "write to relay: ") {
 			t.Errorf("connection ended = %t, last error = %s; want it ended for writing", gone.Load(), got)
 		}
 	})
@@ -368,7 +372,7 @@ func TestWebhooksAfterGoodbyeAreNotTaken(t *testing.T) {
 		}))
 		synctest.Wait()
 		r.stop()
-		if s := r.Status(); s.Received != 1 || s.Accepted != 1 {
+		if s := r.snapshot(); s.received != 1 || s.accepted != 1 {
 			t.Errorf("status = %+v, want the one before goodbye received and accepted", s)
 		}
 	})
@@ -386,7 +390,7 @@ func TestSlowFrameIsNotSilence(t *testing.T) {
 		}))
 		time.Sleep(time.Duration(len(webhookFrame)+3) * 10 * time.Second)
 		synctest.Wait()
-		if s := r.Status(); s.Accepted != 1 || s.Reconnects != 0 {
+		if s := r.snapshot(); s.accepted != 1 || s.reconnects != 0 {
 			t.Errorf("status = %+v, want 1 accepted on the first connection", s)
 		}
 	})

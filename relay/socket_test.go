@@ -60,7 +60,7 @@ func TestLargeFrames(t *testing.T) {
 		t.Errorf("message after one that is too large = %s, want small", m.Body)
 	}
 	const want = "the relay sent a frame of more than 33554432 bytes: websocket: read limit exceeded"
-	if s := r.Status(); s.LastError != want || s.Skipped != 1 {
+	if s := r.snapshot(); s.lastError != want || s.skipped != 1 {
 		t.Errorf("status = %+v, want 1 skipped, %s", s, want)
 	}
 }
@@ -86,7 +86,7 @@ func TestTLS(t *testing.T) {
 	url := "wss" + strings.TrimPrefix(front.URL, "https") + "/v1/socket"
 
 	stranger := start(t, Options{URL: url}, nil)
-	eventually(t, func() bool { return strings.Contains(stranger.Status().LastError, "certificate") })
+	eventually(t, func() bool { return strings.Contains(stranger.snapshot().lastError, "certificate") })
 	stranger.stop()
 
 	roots := x509.NewCertPool()
@@ -111,9 +111,9 @@ func TestProxyClient(t *testing.T) {
 		t.Skip("run by TestProxyFromEnvironment")
 	}
 	r := start(t, Options{URL: url}, nil)
-	eventually(t, func() bool { return r.Status().LastError != "" })
+	eventually(t, func() bool { return r.snapshot().lastError != "" })
 	r.stop()
-	t.Logf("last error: %s", r.Status().LastError)
+	t.Logf("last error: %s", r.snapshot().lastError)
 }
 
 func TestProxyFromEnvironment(t *testing.T) {

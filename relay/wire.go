@@ -65,20 +65,31 @@ type frame struct {
 	Webhook         Message // of a webhook frame
 }
 
+// What a frame can be that is not understood. The texts are for the log, and
+// hold nothing of the frame.
+var (
+	errNotText  = errors.New("not text")
+	errNotJSON  = errors.New("not JSON")
+	errForm     = errors.New("a value of another form")
+	errNoType   = errors.New("no type")
+	errNoBucket = errors.New("no bucket")
+	errTooEarly = errors.New("webhook before authenticated")
+)
+
 // decode reads a relay's frame. A type unknown here is no error, whatever else
-// is in the frame: relays may learn new ones.
+// is in the frame: relays may learn new ones. Its errors are those above.
 func decode(data []byte) (frame, error) {
 	var head struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(data, &head); err != nil {
+	if err := unmarshal(data, &head); err != nil {
 		return frame{}, err
 	}
 	f := frame{Type: head.Type}
 	var err error
 	switch f.Type {
 	case "":
-		err = errors.New("no type")
+		err = errNoType
 	case typeStatus:
 		f.Status, f.Message, err = decodeStatus(data)
 	case typeWebhook:
@@ -92,8 +103,21 @@ func decodeStatus(data []byte) (status, message string, err error) {
 		Status  string `json:"status"`
 		Message string `json:"message"`
 	}
-	err = json.Unmarshal(data, &w)
+	err = unmarshal(data, &w)
 	return w.Status, w.Message, err
+}
+
+// unmarshal hides what json has to say: it quotes what it read.
+func unmarshal(data []byte, v any) error {
+	var syntax *json.SyntaxError
+	err := json.Unmarshal(data, v)
+	switch {
+	case errors.As(err, &syntax):
+		return errNotJSON
+	case err != nil:
+		return errForm
+	}
+	return nil
 }
 
 // webhook is a webhook frame on the wire. Each of its maps and strings may be
@@ -133,7 +157,7 @@ func (v *values) UnmarshalJSON(data []byte) error {
 
 func decodeWebhook(data []byte) (Message, error) {
 	var w webhook
-	if err := json.Unmarshal(data, &w); err != nil {
+	if err := unmarshal(data, &w); err != nil {
 		return Message{}, err
 	}
 	m := Message{
@@ -154,7 +178,7 @@ func decodeWebhook(data []byte) (Message, error) {
 		m.BucketID = w.Meta.BuckedID
 	}
 	if m.BucketID == "" && m.BucketName == "" {
-		return Message{}, errors.New("webhook names no bucket")
+		return Message{}, errNoBucket
 	}
 	if len(m.Body) == 0 {
 		m.Body = []byte(w.Body)

@@ -25,9 +25,9 @@ func checkCommand() command {
 
 func runCheck(_ context.Context, p Process, c command, args []string) error {
 	var paths list
-	fs := flags(p, c)
+	fs := flags(c)
 	fs.Var(&paths, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
-	if err := parse(fs, args, 0); err != nil {
+	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
 	}
 	if err := needRules(fs, paths); err != nil {

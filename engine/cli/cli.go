@@ -53,6 +53,8 @@ func Main(ctx context.Context, args []string, p Process) int {
 	name, rest := "run", args
 	if !strings.HasPrefix(args[0], "-") {
 		name, rest = args[0], args[1:]
+	} else if args[0] == "-version" || args[0] == "--version" {
+		name, rest = "version", nil
 	} else if isHelp(args[0]) {
 		fmt.Fprint(p.Stdout, usage())
 		return exitOK
@@ -176,26 +178,27 @@ func printError(p Process, msg, hint string) {
 	}
 }
 
-// flags returns a flag set that prints the command's manual on -h, and its
-// errors as ours.
-func flags(p Process, c command) *flag.FlagSet {
+// flags returns a flag set that prints nothing by itself.
+func flags(c command) *flag.FlagSet {
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.Usage = func() {
-		fmt.Fprintf(p.Stdout, "%s\n\nFlags:\n", strings.TrimSpace(c.manual))
-		fs.SetOutput(p.Stdout)
-		fs.PrintDefaults()
-		fs.SetOutput(io.Discard)
-	}
+	fs.Usage = func() {} // parse prints the manual, on -h alone
 	return fs
+}
+
+func printManual(p Process, c command, fs *flag.FlagSet) {
+	fmt.Fprintf(p.Stdout, "%s\n\nFlags:\n", strings.TrimSpace(c.manual))
+	fs.SetOutput(p.Stdout)
+	fs.PrintDefaults()
 }
 
 // parse reads the flags. Words behind them are an error unless the command
 // takes up to words of them.
-func parse(fs *flag.FlagSet, args []string, words int) error {
+func parse(p Process, c command, fs *flag.FlagSet, args []string, words int) error {
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+		printManual(p, c, fs)
 		return err
 	case err != nil:
 		return &usageError{err.Error(), flagHint(fs, err)}

@@ -13,7 +13,8 @@ import (
 const rulesManual = `hookrun rules [-data FOLDER]
 
 Lists the generations of rules that were in force, the newest first: number,
-since when, files. hookrun rollback goes back to one.`
+since when, files. * marks the one that stands in the files now. hookrun
+rollback goes back to one.`
 
 func rulesCommand() command {
 	return command{name: "rules", summary: "list the generations of rules that were in force", manual: rulesManual, run: runRules}
@@ -21,9 +22,9 @@ func rulesCommand() command {
 
 func runRules(_ context.Context, p Process, c command, args []string) error {
 	var data string
-	fs := flags(p, c)
+	fs := flags(c)
 	dataFlag(fs, &data)
-	if err := parse(fs, args, 0); err != nil {
+	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
 	}
 	entries, err := openArchive(data).List()
@@ -34,15 +35,19 @@ func runRules(_ context.Context, p Process, c command, args []string) error {
 		return withHint(fmt.Errorf("%s holds no generation of rules", data), "-data names the folder that hookrun runs with")
 	}
 	for _, e := range entries {
-		fmt.Fprintf(p.Stdout, "%4d  %s  %s\n", e.N, e.At.Local().Format(time.DateTime), strings.Join(e.Paths, " "))
+		mark := " "
+		if e.Current {
+			mark = "*"
+		}
+		fmt.Fprintf(p.Stdout, "%s%4d  %s  %s\n", mark, e.N, e.At.Local().Format(time.DateTime), strings.Join(e.Paths, " "))
 	}
 	return nil
 }
 
 const rollbackManual = `hookrun rollback -rules FILE [flags] [N]
 
-Puts the rules files back to generation N, or, without N, to the one before the
-newest. What stands there is kept in the data folder first. A running hookrun
+Puts the rules files back to generation N, or, without N, to the one before what
+stands there now: where that is broken, to the one in force. What stands there is kept in the data folder first. A running hookrun
 takes the files as it takes every edit.
 
 Examples:
@@ -57,10 +62,10 @@ func rollbackCommand() command {
 func runRollback(_ context.Context, p Process, c command, args []string) error {
 	var data string
 	var paths list
-	fs := flags(p, c)
+	fs := flags(c)
 	fs.Var(&paths, "rules", "rules `FILE` or folder, as hookrun runs with; may be repeated")
 	dataFlag(fs, &data)
-	if err := parse(fs, args, 1); err != nil {
+	if err := parse(p, c, fs, args, 1); err != nil {
 		return err
 	}
 	if err := needRules(fs, paths); err != nil {
@@ -82,8 +87,8 @@ func runRollback(_ context.Context, p Process, c command, args []string) error {
 	return nil
 }
 
-// generation is the one that word names. Without a word it is the newest one
-// that differs from what stands in the files now.
+// generation is the one that word names. Without a word it is the one before
+// what stands in the files now.
 func generation(archive *rules.Archive, paths []string, word string) (int, error) {
 	if word != "" {
 		n, err := strconv.Atoi(word)

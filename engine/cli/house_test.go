@@ -25,7 +25,7 @@ func imports() map[string][]string {
 		"engine/rules":      {"hookrun/engine", "hookrun/actions", "gopkg.in/yaml.v3", "github.com/fsnotify/fsnotify"},
 		"engine/store":      {"hookrun/engine", sqlite, sys},
 		"engine/cli": {"hookrun/engine", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/actions", "hookrun/relay", "hookrun/relay/server",
-			"github.com/lmittmann/tint", "github.com/mattn/go-isatty"},
+			"github.com/lmittmann/tint", "github.com/mattn/go-isatty", sys},
 		"actions":         {"hookrun/engine", sys},
 		"relay":           {"github.com/gorilla/websocket"},
 		"relay/relaytest": {"github.com/gorilla/websocket"},

@@ -78,7 +78,7 @@ func newDaemonFiles(t *testing.T) *daemonFiles {
     bucket: b%d
     actions:
       - shell: echo "begun $HOOKRUN_EVENT_ID" >>ledger
-      - shell: echo "ended $HOOKRUN_EVENT_ID" >>ledger
+      - shell: sleep 0.02; echo "ended $HOOKRUN_EVENT_ID" >>ledger
 `, i, i)
 	}
 	if err := os.WriteFile(d.path("rules.yaml"), []byte(rules.String()), 0o600); err != nil {
@@ -169,6 +169,7 @@ func (d *daemonFiles) checkStore(t *testing.T, acked []string) {
 	wg.Go(func() { st.Serve(running) })
 	defer wg.Wait()
 	defer stop()
+	cut := 0
 	for _, id := range acked {
 		if _, err := st.Event(ctx, id); err != nil {
 			t.Errorf("event %s was acknowledged and is lost: %v", id, err)
@@ -177,8 +178,16 @@ func (d *daemonFiles) checkStore(t *testing.T, acked []string) {
 		runs, err := st.RunsOf(ctx, id)
 		if err != nil || len(runs) != 1 || runs[0].State != engine.Done {
 			t.Errorf("event %s has runs %+v, %v, want one that is done", id, runs, err)
+			continue
+		}
+		if runs[0].Cut > 0 {
+			cut++
 		}
 	}
+	if cut == 0 {
+		t.Error("no kill cut a run off: the test shows nothing of going on at a step")
+	}
+	t.Logf("%d runs were cut off and went on", cut)
 }
 
 // producers send events for as long as they are let, whether hookrun is there

@@ -15,14 +15,15 @@ import (
 type relayLink struct {
 	engine *engine.Engine
 	log    *slog.Logger
+	hurry  <-chan struct{}
 	wake   chan struct{} // holds a token when wanted has changed; never closed
 
 	mu     sync.Mutex // guards wanted
 	wanted rules.Relay
 }
 
-func newRelayLink(e *engine.Engine, log *slog.Logger) *relayLink {
-	return &relayLink{engine: e, log: log, wake: make(chan struct{}, 1)}
+func newRelayLink(e *engine.Engine, log *slog.Logger, hurry <-chan struct{}) *relayLink {
+	return &relayLink{engine: e, log: log, hurry: hurry, wake: make(chan struct{}, 1)}
 }
 
 // set says what relay the rules ask for from now on.
@@ -64,16 +65,20 @@ func (l *relayLink) until(ctx context.Context, want rules.Relay) {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	if want.Configured() {
+	if want.Configured() && (want.All || len(want.Buckets) > 0) {
 		client := relay.NewClient(relay.Options{
 			URL: want.URL, Key: want.Key.Reveal(), Secret: want.Secret.Reveal(), Buckets: want.Buckets,
-			Handle: fromRelay(l.engine), Log: l.log, UserAgent: "hookrun/" + version(),
+			Handle: fromRelay(l.engine, want.URL), Log: l.log, UserAgent: "hookrun/" + version(), Hurry: l.hurry,
 		})
-		wg.Go(func() { client.Run(ctx) })
+		wg.Go(func() {
+			if err := client.Run(ctx); err != nil {
+				l.log.Error("no webhooks come from the relay", "err", err)
+			}
+		})
 	}
 	select {
 	case <-l.wake:
-		l.log.Info("the rules ask for another relay or other buckets, connecting anew")
+		l.log.Info("the rules ask for another relay or other buckets")
 	case <-ctx.Done():
 	}
 	stop()

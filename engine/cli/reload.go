@@ -18,17 +18,32 @@ type loader struct {
 	archive *rules.Archive
 	log     *slog.Logger
 	tell    func([]rules.Problem) // says what is wrong with the rules
+
+	// told is the fingerprint of the files that the start read.
+	told string
 }
 
 func newLoader(p Process, o runOptions, client *http.Client, log *slog.Logger) *loader {
 	l := &loader{
-		paths: o.rules, options: rules.Options{Client: client}, archive: openArchive(o.data), log: log,
+		paths: o.rules, options: rules.Options{Client: client, Guard: guard(o)}, archive: openArchive(o.data), log: log,
 		tell: func(problems []rules.Problem) { printProblems(p, problems) },
 	}
 	if o.logFormat == "json" {
 		l.tell = l.logProblems
 	}
 	return l
+}
+
+// guard are the files and folders of hookrun's own: a payload that could write
+// there could write rules.
+func guard(o runOptions) []string {
+	var paths []string
+	for _, path := range append([]string{o.data}, o.rules...) {
+		if abs, err := filepath.Abs(path); err == nil { // it fails where there is no working directory
+			paths = append(paths, abs)
+		}
+	}
+	return paths
 }
 
 // logProblems is printProblems where all that is said has to be a log.
@@ -53,6 +68,7 @@ func (l *loader) load() (*rules.Generation, []rules.Problem) {
 // first returns the rules to start with: those of the files, or, where these
 // have problems, the last good ones, if these files ever had some.
 func (l *loader) first() (*rules.Generation, error) {
+	l.told = rules.Fingerprint(l.paths)
 	g, problems := l.load()
 	l.tell(problems)
 	if g != nil {
@@ -91,11 +107,11 @@ func (r *running) reload(ctx context.Context, p Process) {
 	r.loader.keep(r.first)
 	current := r.first
 	w := rules.NewWatcher(rules.WatchOptions{
-		Paths: r.options.rules, Load: r.loader.load, Loaded: r.first.Hash, Log: r.log,
+		Paths: r.options.rules, Load: r.loader.load, Loaded: r.loader.told, Log: r.log,
 		Changed: func(g *rules.Generation, problems []rules.Problem) {
 			r.loader.tell(problems)
 			if g == nil {
-				r.log.Error("rules are refused, those before go on", "problems", len(problems))
+				r.log.Error("rules are refused, those before go on", "problems", countErrors(problems))
 				return
 			}
 			r.swap(current, g)
@@ -106,6 +122,16 @@ func (r *running) reload(ctx context.Context, p Process) {
 	defer wg.Wait()
 	wg.Go(func() { kickOn(ctx, p, w) })
 	w.Run(ctx)
+}
+
+func countErrors(problems []rules.Problem) int {
+	n := 0
+	for _, p := range problems {
+		if !p.Warning {
+			n++
+		}
+	}
+	return n
 }
 
 // kickOn has the rules read at each signal.
@@ -135,4 +161,7 @@ func (r *running) swap(old, g *rules.Generation) {
 		r.log.Info("rule removed", "rule", name)
 	}
 	r.loader.keep(g)
+	if r.socket == nil && !g.Relay.Configured() {
+		r.log.Warn("no webhooks come in: the rules name no relay any more, and hookrun was started without -listen; start it again to listen")
+	}
 }

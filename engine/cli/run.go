@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -66,7 +67,7 @@ func runCommand() command {
 
 func runRun(ctx context.Context, p Process, c command, args []string) error {
 	o := runOptions{keepSize: store.DefaultKeepSize}
-	fs := flags(p, c)
+	fs := flags(c)
 	fs.Var(&o.rules, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
 	fs.StringVar(&o.listen, "listen", "", "also take webhooks over HTTP on this `ADDRESS`")
 	fs.StringVar(&o.logFormat, "log", "text", "log `FORMAT`: text or json")
@@ -77,7 +78,7 @@ func runRun(ctx context.Context, p Process, c command, args []string) error {
 	var onCorrupt string
 	fs.StringVar(&onCorrupt, "on-corrupt", "stop", "a damaged store: stop, or put it aside and start fresh")
 	dataFlag(fs, &o.data)
-	if err := parse(fs, args, 0); err != nil {
+	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
 	}
 	if err := needRules(fs, o.rules); err != nil {
@@ -109,7 +110,7 @@ func needRules(fs *flag.FlagSet, paths list) error {
 // defaultData is the folder that systemd gives the service, else the one of
 // the XDG base directories for state.
 func defaultData() string {
-	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" { // systemd may name several
 		return dir
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
@@ -141,6 +142,9 @@ type running struct {
 // daemon runs hookrun: rules, store, what is left of the last time, ports,
 // relay, in this order; and ends it in the reverse one.
 func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) error {
+	if err := harden(); err != nil {
+		log.Warn("commands can read hookrun's environment", "err", err)
+	}
 	hurry := make(chan struct{})
 	r := &running{log: log, options: o, hurry: hurry, skipWaits: sync.OnceFunc(func() { close(hurry) }), client: &http.Client{Transport: newTransport()}}
 	defer r.client.CloseIdleConnections()
@@ -152,13 +156,17 @@ func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) erro
 	r.store, err = store.Open(ctx, store.Options{
 		Dir: o.data, Log: log, KeepAge: o.keepAge, KeepSize: int64(o.keepSize), FreshOnCorrupt: o.onCorruptFresh,
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.withStore(ctx, p)
+	} else if !errors.Is(err, store.ErrCorrupt) { // which says itself what to do
+		err = withHint(err, "-data FOLDER takes another one")
 	}
-	err = r.withStore(ctx, p)
-	if errors.Is(err, store.ErrIO) {
-		log.Error("the disk failed under the store; nothing accepted is lost, the next start goes on", "err", err)
+	switch {
+	case errors.Is(err, store.ErrIO), errors.Is(err, store.ErrCorrupt):
+		log.Error("the store can't be used any more; what it has acknowledged is in its folder", "err", err)
 		return exitError(exitStorage)
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil // told to end while it was starting
 	}
 	return err
 }
@@ -171,13 +179,14 @@ func newTransport() *http.Transport {
 
 // withStore runs the store for as long as anything may write to it.
 func (r *running) withStore(ctx context.Context, p Process) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	ctx, fail := context.WithCancel(ctx)
+	defer fail()
 	storing, closeStore := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
+	var storeErr error
 	wg.Go(func() {
-		if err := r.store.Serve(storing); err != nil {
-			fail(err)
+		if storeErr = r.store.Serve(storing); storeErr != nil {
+			fail()
 			r.skipWaits() // nothing can be saved any more
 		}
 	})
@@ -185,10 +194,7 @@ func (r *running) withStore(ctx context.Context, p Process) error {
 	err := r.withEngine(ctx, p)
 	closeStore()
 	wg.Wait()
-	if cause := context.Cause(ctx); errors.Is(cause, store.ErrIO) {
-		return cause
-	}
-	return err
+	return cmp.Or(storeErr, err)
 }
 
 // relayHurry passes the second signal on.
@@ -215,20 +221,15 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
-	r.relay = newRelayLink(r.engine, r.log)
+	r.relay = newRelayLink(r.engine, r.log, r.hurry)
 	r.relay.set(r.first.Relay)
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
-	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	wg.Go(func() { r.engine.Run(working) })
+	wg.Go(func() { r.engine.Run(ctx) }) // starts nothing new once ctx ends
 	r.greet()
 	err = r.takeIn(ctx, p)
-	if ctx.Err() != nil {
-		r.log.Info("stopping: no more webhooks are taken, running commands may end", "grace", r.options.grace)
-	}
-	stopWork()
 	wg.Wait()
 	r.log.Info("stopped", "waiting", r.engine.Waiting())
 	return err
@@ -261,15 +262,23 @@ func (r *running) listen(ctx context.Context) error {
 	}
 	var err error
 	if r.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
-		return withHint(err, "-listen ADDRESS takes another one; the address may be in use by another hookrun")
+		return withHint(err, "%s", listenHint(address))
 	}
-	r.intake = server.New(server.Options{Inbox: inbox{r.engine}, Log: r.log, Health: r.health})
+	r.intake = server.New(server.Options{Inbox: inbox{r.engine}, Log: r.log, Health: r.health, Hurry: r.hurry})
 	return nil
 }
 
+func listenHint(address string) string {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return "an address has a port, as in -listen :8080 or -listen 127.0.0.1:8080"
+	}
+	return "-listen ADDRESS takes another one; the address may be in use by another hookrun"
+}
+
+// health is for everybody who reaches the intake: the log says more.
 func (r *running) health() server.Health {
-	if err := r.store.Health(); err != nil {
-		return server.Health{Reason: err.Error()}
+	if r.store.Health() != nil {
+		return server.Health{Reason: "the store takes no events now; hookrun's log says why"}
 	}
 	return server.Health{OK: true}
 }
@@ -305,6 +314,10 @@ func (r *running) takeIn(ctx context.Context, p Process) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.relay.run(ctx) })
 	wg.Go(func() { r.reload(ctx, p) })
+	wg.Go(func() {
+		<-ctx.Done()
+		r.log.Info("stopping: no more webhooks are taken, running commands may end", "grace", r.options.grace)
+	})
 	var served error
 	if r.socket != nil {
 		wg.Go(func() {

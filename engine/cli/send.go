@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,11 +24,14 @@ Posts a test webhook to a running hookrun and prints what it started: the
 event's id, then a line for each run.
 
 A body that is JSON is sent as application/json, another as a form, unless a
--header names the Content-Type. -body @- reads standard input.
+-header names the Content-Type. -body @- reads standard input. A file that holds
+a whole HTTP request, as a sender wrote it, is sent as that: its method, query,
+headers and body.
 
 Examples:
   hookrun send -bucket deploys -body '{"ref":"refs/heads/main"}'
   hookrun send -bucket deploys -header 'X-GitHub-Event: push' -body @push.json
+  hookrun send -bucket deploys -body @testdata/events/github-push.http
   hookrun send -bucket alerts -method GET -query 'level=high'
 
 Exit codes: 0 it was accepted, 1 it was not, 2 wrong usage.`
@@ -48,14 +54,14 @@ func sendCommand() command {
 
 func runSend(ctx context.Context, p Process, c command, args []string) error {
 	var w webhook
-	fs := flags(p, c)
+	fs := flags(c)
 	fs.StringVar(&w.bucket, "bucket", "", "the `bucket` to send to")
 	fs.StringVar(&w.to, "to", "http://"+defaultListen, "the `URL` of the running hookrun")
-	fs.StringVar(&w.method, "method", http.MethodPost, "the HTTP `method`")
+	fs.StringVar(&w.method, "method", "", "the HTTP `method` (default POST)")
 	fs.Var(&w.headers, "header", "a header, as `'Key: value'`; may be repeated")
 	fs.StringVar(&w.query, "query", "", "the `query`, without ?")
 	fs.StringVar(&w.body, "body", "", "the body as `TEXT`, or @FILE")
-	if err := parse(fs, args, 0); err != nil {
+	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
 	}
 	if w.bucket == "" {
@@ -70,21 +76,27 @@ func runSend(ctx context.Context, p Process, c command, args []string) error {
 
 // request makes the HTTP request.
 func (w *webhook) request(ctx context.Context, stdin io.Reader) (*http.Request, error) {
-	body, err := w.content(stdin)
+	content, err := w.content(stdin)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("send: %w", err)
+	}
+	from, body, err := asSent(content)
+	if err != nil {
+		return nil, fmt.Errorf("send: %s holds an HTTP request that can't be read: %w", w.body, err)
+	}
+	if strings.Contains(w.to, "/hooks/") || strings.Contains(w.to, "/v1/webhooks/") {
+		return nil, &usageError{fmt.Sprintf("send: -to %s names a bucket already", w.to), "-to takes the address alone, such as http://" + defaultListen}
 	}
 	target := strings.TrimSuffix(w.to, "/") + "/hooks/" + url.PathEscape(w.bucket)
-	if w.query != "" {
-		target += "?" + w.query
+	if query := cmp.Or(w.query, from.URL.RawQuery); query != "" {
+		target += "?" + query
 	}
-	req, err := http.NewRequestWithContext(ctx, strings.ToUpper(w.method), target, bytes.NewReader(body))
+	method := strings.ToUpper(cmp.Or(w.method, from.Method))
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, &usageError{"send: " + err.Error(), "-to takes a URL such as http://" + defaultListen}
 	}
-	if len(body) > 0 {
-		req.Header.Set("Content-Type", contentType(body))
-	}
+	req.Header = from.Header
 	for _, h := range w.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
@@ -93,6 +105,27 @@ func (w *webhook) request(ctx context.Context, stdin io.Reader) (*http.Request, 
 		req.Header.Set(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
 	return req, nil
+}
+
+// requestLine is how a file with a whole HTTP request begins (RFC 9112, 3).
+var requestLine = regexp.MustCompile(`^[A-Z]+ \S+ HTTP/1\.[01]\r?\n`)
+
+// asSent returns the request that content is, or a plain one with content as
+// its body.
+func asSent(content []byte) (*http.Request, []byte, error) {
+	if requestLine.Match(content) {
+		req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(content)))
+		if err != nil {
+			return nil, nil, err
+		}
+		body, err := io.ReadAll(req.Body)
+		return req, body, err
+	}
+	req := &http.Request{Method: http.MethodPost, URL: &url.URL{}, Header: http.Header{}}
+	if len(content) > 0 {
+		req.Header.Set("Content-Type", contentType(content))
+	}
+	return req, content, nil
 }
 
 func (w *webhook) content(stdin io.Reader) ([]byte, error) {

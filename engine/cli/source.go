@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -46,8 +48,8 @@ func (i inbox) Deliver(ctx context.Context, w server.Webhook) (server.Receipt, e
 	return answer, nil
 }
 
-// fromRelay hands a relay's message to the engine.
-func fromRelay(e *engine.Engine) func(context.Context, relay.Message) error {
+// fromRelay hands the messages of the relay at a URL to the engine.
+func fromRelay(e *engine.Engine, relayURL string) func(context.Context, relay.Message) error {
 	return func(ctx context.Context, m relay.Message) error {
 		bucket := m.BucketName
 		if bucket == "" {
@@ -55,7 +57,7 @@ func fromRelay(e *engine.Engine) func(context.Context, relay.Message) error {
 		}
 		_, err := e.Submit(ctx, &engine.Event{
 			Source:   engine.SourceRelay,
-			Delivery: m.ID,
+			Delivery: delivery(relayURL, m),
 			Bucket:   bucket,
 			BucketID: m.BucketID,
 			Input:    m.InputName,
@@ -65,6 +67,7 @@ func fromRelay(e *engine.Engine) func(context.Context, relay.Message) error {
 			Header:   m.Header,
 			Body:     m.Body,
 			Meta: map[string]string{
+				"id":                 m.ID,
 				"input_id":           m.InputID,
 				"output_name":        m.OutputName,
 				"output_destination": m.OutputDestination,
@@ -72,4 +75,18 @@ func fromRelay(e *engine.Engine) func(context.Context, relay.Message) error {
 		})
 		return err
 	}
+}
+
+// delivery names a message so that a relay that sends it once more is noticed.
+// Its own id is not enough: another relay may use it too, and one that counts
+// from 1 uses it again. What is taken for the same must be the same.
+func delivery(relayURL string, m relay.Message) string {
+	if m.ID == "" {
+		return ""
+	}
+	h := sha256.New()
+	for _, part := range []string{relayURL, m.BucketID, m.BucketName, m.ID, m.Method, m.Query, string(m.Body)} {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }

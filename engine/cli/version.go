@@ -13,7 +13,7 @@ func versionCommand() command {
 		summary: "print the version of this binary",
 		manual:  "hookrun version\n\nPrints the version of this binary, the Go it was built with, and the platform.",
 		run: func(_ context.Context, p Process, c command, args []string) error {
-			if err := parse(flags(p, c), args, 0); err != nil {
+			if err := parse(p, c, flags(c), args, 0); err != nil {
 				return err
 			}
 			fmt.Fprintf(p.Stdout, "hookrun %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

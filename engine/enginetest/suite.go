@@ -270,7 +270,7 @@ func testUpdate(t *testing.T, s engine.Store) {
 	run.RuleHash = "another"
 	run.Err = "exit status 1: \xff"
 	step := &engine.StepResult{
-		Run: run.ID, Attempt: 3, Index: 0, Step: "build", Kind: "http", State: engine.StepFailed,
+		Run: run.ID, Attempt: 3, Index: 0, Step: "build", Key: "id:build", Kind: "http", State: engine.StepFailed,
 		Started: at, Finished: at.Add(time.Second), Err: "no",
 		Output: engine.Output{
 			ExitCode: -1, Signal: "killed", Status: 500, Path: "/a", Size: 1 << 40,

@@ -51,19 +51,25 @@ func isReadOnly(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
+// broken reports whether a reader's error, as SQLite says it, is about the file
+// or the disk, and not about what was asked or about a lack of files to open.
+func broken(err error) bool {
+	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.IOERR)
+}
+
 // diagnose finds what is behind an error of the database. SQLite says "disk I/O
 // error" of many things, and the system's own error is lost by then: what the
 // disk makes of another write tells.
 func (g *gate) diagnose(err error) error {
 	var code sqlite3.ErrorCode
-	if !errors.As(err, &code) {
+	if errors.Is(err, ErrIO) || !errors.As(err, &code) {
 		return err
 	}
 	switch code {
 	case sqlite3.CORRUPT, sqlite3.NOTADB:
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case sqlite3.IOERR, sqlite3.CANTOPEN:
-		if werr := g.hooks.tryWrite(g.dir); isNoSpace(werr) || isReadOnly(werr) {
+		if werr := g.tryWrite(); isNoSpace(werr) || isReadOnly(werr) {
 			return werr
 		}
 		if g.full() {
@@ -72,4 +78,11 @@ func (g *gate) diagnose(err error) error {
 		return fmt.Errorf("%w: %w", ErrIO, err)
 	}
 	return err
+}
+
+// tryWrite is the hook's, one at a time: there is one file to try with.
+func (g *gate) tryWrite() error {
+	g.trying.Lock()
+	defer g.trying.Unlock()
+	return g.hooks.tryWrite(g.dir)
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"hookrun/engine"
@@ -18,7 +19,9 @@ const (
 	minLowWater = 256 << 20 // bytes that are free at least
 	maxLowWater = 1 << 30   // what lowPart asks for at most
 	lowPart     = 50        // so many parts has a disk; one is free at least (2 %)
+	lowShare    = 4         // a small disk: a quarter of it is asked for at most
 	ballastSize = 32 << 20  // given up when the disk is full, so that runs can still be finished
+	ballastPart = 16        // so many parts has a disk; the ballast takes one at most
 	fullSpace   = 1 << 20   // bytes; less than this free is full: SQLite writes in pieces
 	trySize     = 64 << 10  // bytes of a write that is tried
 )
@@ -36,14 +39,15 @@ type fsKind struct {
 }
 
 // gate decides whether events are taken: not while the disk is low, full or
-// read-only. It opens again by itself. The writer owns it; only health is for
-// everybody.
+// read-only or the database is locked. It opens again by itself. The writer owns
+// it; only health and diagnose are for everybody.
 type gate struct {
 	dir     string
 	log     *slog.Logger
 	hooks   hooks
 	ballast string                // path
 	shut    atomic.Pointer[error] // why; nil while open
+	trying  sync.Mutex            // guards the file that a write is tried with
 }
 
 func newGate(dir string, log *slog.Logger, h hooks) *gate {
@@ -64,7 +68,7 @@ func (g *gate) lowWater(total uint64) uint64 {
 	if g.hooks.lowWater > 0 {
 		return g.hooks.lowWater
 	}
-	return max(minLowWater, min(total/lowPart, maxLowWater))
+	return min(max(minLowWater, min(total/lowPart, maxLowWater)), total/lowShare)
 }
 
 // look shuts the gate when the disk is low. Opening it is tick's.
@@ -98,7 +102,7 @@ func (g *gate) tick(probe func() error) error {
 		}
 		return nil
 	}
-	if err := g.makeBallast(); err != nil {
+	if err := g.makeBallast(sp.total); err != nil {
 		return err
 	}
 	if g.health() == nil {
@@ -124,7 +128,8 @@ func (g *gate) shutFor(why error) {
 func (g *gate) shutFull() {
 	sp, err := g.hooks.space(g.dir)
 	if err != nil {
-		sp = space{}
+		g.shutFor(fmt.Errorf("%w: no room for a write in data folder %s: %w", engine.ErrUnavailable, g.dir, err))
+		return
 	}
 	low := g.lowWater(sp.total)
 	g.shutFor(fmt.Errorf("%w: no room for a write in data folder %s: %s free, %s needed",
@@ -134,6 +139,11 @@ func (g *gate) shutFull() {
 // shutReadOnly shuts the gate because a write was not allowed.
 func (g *gate) shutReadOnly(err error) {
 	g.shutFor(fmt.Errorf("%w: data folder %s can't be written: %w", engine.ErrUnavailable, g.dir, err))
+}
+
+// shutBusy shuts the gate because another program has the database locked.
+func (g *gate) shutBusy(err error) {
+	g.shutFor(fmt.Errorf("%w: the database in data folder %s is locked by another program: %w", engine.ErrUnavailable, g.dir, err))
 }
 
 func (g *gate) lowError(free, need uint64) error {
@@ -156,16 +166,18 @@ func (g *gate) dropBallast() bool {
 	return true
 }
 
-// makeBallast writes the ballast where it is missing or was cut short.
-func (g *gate) makeBallast() error {
+// makeBallast writes the ballast, for a disk of total bytes, where it is missing
+// or of another size.
+func (g *gate) makeBallast(total uint64) error {
+	size := min(g.hooks.ballastSize, int64(total/ballastPart))
 	fi, err := os.Stat(g.ballast)
-	if err == nil && fi.Size() == g.hooks.ballastSize {
+	if err == nil && fi.Size() == size {
 		return nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look for ballast: %w", err)
 	}
-	if err := fillFile(g.ballast, g.hooks.ballastSize); err != nil {
+	if err := fillFile(g.ballast, size); err != nil {
 		return errors.Join(fmt.Errorf("write ballast: %w", err), removeIfThere(g.ballast))
 	}
 	return nil

@@ -1,11 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,6 +27,8 @@ func TestLowWater(t *testing.T) {
 		name        string
 		total, want uint64
 	}{
+		{"tiny disk", 48 << 20, 12 << 20},
+		{"a quarter of a small disk", 1 << 30, 256 << 20},
 		{"small disk", 8 << 30, 256 << 20},
 		{"2 % of a middling disk", 25 << 30, 512 << 20},
 		{"big disk", 4 << 40, 1 << 30},
@@ -193,21 +199,84 @@ func TestFullDiskWithoutBallastRefusesUpdates(t *testing.T) {
 }
 
 func TestReadOnlyDiskStopsEventsUntilItIsNot(t *testing.T) {
+	for name, events := range map[string]int{"empty store": 0, "some events": 3} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testReadOnlyDisk(t, events) })
+		})
+	}
+}
+
+func testReadOnlyDisk(t *testing.T, events int) {
+	o, disk := newFaults(t)
+	o.hooks.tryWrite = func(string) error { return syscall.EROFS }
+	s := serve(t, o)
+	for range events {
+		wantAccepted(t, s.Store)
+	}
+
+	disk.set(func() error { return syscall.EROFS }, nil)
+	why := fmt.Sprintf("data folder %s can't be written: read-only file system", o.Dir)
+	wantRefused(t, s.Store, why)
+	ticks()
+	if s.Health() == nil {
+		t.Error("Health while the disk is read-only is nil")
+	}
+	wantRefused(t, s.Store, why)
+
+	disk.set(nil, nil)
+	ticks()
+	wantAccepted(t, s.Store)
+}
+
+func TestASmallDiskTakesEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, disk := newFaults(t)
-		o.hooks.tryWrite = func(string) error { return syscall.EROFS }
+		o := options(t)
+		o.hooks.ballastSize = 0 // the usual one
+		o.hooks.space = func(string) (space, error) { return space{free: 40 << 20, total: 48 << 20}, nil }
 		s := serve(t, o)
-		wantAccepted(t, s.Store)
-
-		disk.set(func() error { return syscall.EROFS }, nil)
-		why := fmt.Sprintf("data folder %s can't be written: read-only file system", o.Dir)
-		wantRefused(t, s.Store, why)
-		ticks()
-		wantRefused(t, s.Store, why)
-
-		disk.set(nil, nil)
 		ticks()
 		wantAccepted(t, s.Store)
+		fi, err := os.Stat(filepath.Join(o.Dir, "ballast"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fi.Size(); got != 3<<20 {
+			t.Errorf("ballast of a disk of 48 MiB = %d bytes, want %d", got, 3<<20)
+		}
+	})
+}
+
+// TestADatabaseThatIsLockedForLong: another program has begun to write and does
+// not end.
+func TestADatabaseThatIsLockedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		o := options(t)
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		s := serve(t, o)
+		other, err := sqlite3.Open(filepath.Join(o.Dir, "hookrun.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		if err := other.Exec(`BEGIN IMMEDIATE`); err != nil {
+			t.Fatal(err)
+		}
+		why := fmt.Sprintf("the database in data folder %s is locked by another program: sqlite3: database is locked", o.Dir)
+		wantRefused(t, s.Store, why)
+		time.Sleep(time.Minute)
+		wantRefused(t, s.Store, why)
+
+		if err := other.Exec(`ROLLBACK`); err != nil {
+			t.Fatal(err)
+		}
+		ticks()
+		wantAccepted(t, s.Store)
+		s.stop()
+		if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "accepting no events") ||
+			!strings.Contains(log.String(), "accepting events again") {
+			t.Errorf("log of the outage:\n%swant its beginning and its end", log.String())
+		}
 	})
 }
 
@@ -239,6 +308,80 @@ func TestAFailedSyncEndsTheStore(t *testing.T) {
 	if _, err := again.Event(t.Context(), kept.Event.ID); err != nil {
 		t.Errorf("event from before: %v", err)
 	}
+}
+
+// TestDamageFoundByAReaderEndsTheStore spoils a page that Open does not look at.
+func TestDamageFoundByAReaderEndsTheStore(t *testing.T) {
+	o := options(t)
+	first := enginetest.NewAcceptance("deploy")
+	first.Event.Path = "/the-first-of-many"
+	s := serve(t, o)
+	if _, err := s.Accept(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, o, s, func(file []byte) []byte {
+		const tableLeaf = 0x0d // a page's first byte; other kinds have leftovers of the row
+		for page := range slices.Chunk(file, 8192) {
+			if page[0] == tableLeaf && bytes.Contains(page, []byte(first.Event.Path)) {
+				copy(page, bytes.Repeat([]byte{0xff}, len(page)))
+			}
+		}
+		return file
+	})
+
+	s = serve(t, o)
+	_, err := s.Event(t.Context(), first.Event.ID)
+	want := "read event " + first.Event.ID + ": database is damaged: sqlite3: database disk image is malformed"
+	if err == nil || err.Error() != want || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Event: error %v\nwant %s", err, want)
+	}
+	waitEnded(t, s.Store)
+	if err := s.stop(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Serve: error %v, want %v", err, ErrCorrupt)
+	}
+	if err := s.Health(); !errors.Is(err, ErrCorrupt) || !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("Health = %v, want %v and %v", err, ErrCorrupt, engine.ErrUnavailable)
+	}
+	path := filepath.Join(o.Dir, "hookrun.db")
+	_, err = Open(t.Context(), o)
+	want = "database is damaged: " + path + ": read " + path + ": database is damaged: sqlite3: database disk image is malformed" +
+		" (start with -on-corrupt=fresh to put it aside and begin with an empty one)"
+	if err == nil || err.Error() != want {
+		t.Errorf("Open: error %v\nwant %s", err, want)
+	}
+}
+
+func TestADiskThatCannotBeReadEndsTheStore(t *testing.T) {
+	o, disk := newFaults(t)
+	s := serve(t, o)
+	a := accept(t, s.Store)
+	disk.setRead(func() error { return sqlite3.IOERR_READ })
+	if _, err := s.Event(t.Context(), a.Event.ID); !errors.Is(err, ErrIO) {
+		t.Errorf("Event: error %v, want %v", err, ErrIO)
+	}
+	waitEnded(t, s.Store)
+	if err := s.stop(); !errors.Is(err, ErrIO) {
+		t.Errorf("Serve: error %v, want %v", err, ErrIO)
+	}
+	disk.setRead(nil)
+	again := serve(t, o)
+	if _, err := again.Event(t.Context(), a.Event.ID); err != nil {
+		t.Errorf("event from before: %v", err)
+	}
+}
+
+// TestAReadThatAFullDiskBreaksEndsNothing: readers write to the index of the log.
+func TestAReadThatAFullDiskBreaksEndsNothing(t *testing.T) {
+	o, disk := newFaults(t)
+	o.hooks.tryWrite = func(string) error { return syscall.ENOSPC }
+	s := serve(t, o)
+	a := accept(t, s.Store)
+	disk.setRead(func() error { return sqlite3.IOERR_READ })
+	if _, err := s.Event(t.Context(), a.Event.ID); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrIO) {
+		t.Errorf("Event: error %v, want %v", err, syscall.ENOSPC)
+	}
+	disk.setRead(nil)
+	wantAccepted(t, s.Store)
 }
 
 func TestDamageFoundAtWorkIsRemembered(t *testing.T) {

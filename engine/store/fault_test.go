@@ -9,12 +9,13 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
-// faults stands between SQLite and the system and lets tests break writes.
+// faults stands between SQLite and the system and lets tests break its work.
 type faults struct {
 	vfs.VFSFilename
 	syncs atomic.Int32 // calls of Sync, failed ones too
 
-	mu    sync.Mutex // guards write and sync
+	mu    sync.Mutex // guards the rest
+	read  func() error
 	write func() error
 	sync  func() error
 }
@@ -36,6 +37,19 @@ func (f *faults) set(write, sync func() error) {
 	f.write, f.sync = write, sync
 }
 
+// setRead makes every read fail with what this returns; nil heals.
+func (f *faults) setRead(read func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read = read
+}
+
+func (f *faults) getRead() func() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.read
+}
+
 func (f *faults) get() (write, sync func() error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,6 +67,15 @@ func (f *faults) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File,
 type faultyFile struct {
 	vfs.FileSharedMemory
 	faults *faults
+}
+
+func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	if read := f.faults.getRead(); read != nil {
+		if err := read(); err != nil {
+			return 0, err
+		}
+	}
+	return f.FileSharedMemory.ReadAt(p, off)
 }
 
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {

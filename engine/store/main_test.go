@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -64,6 +65,16 @@ func serve(t testing.TB, o Options) served {
 	}
 	t.Cleanup(func() { stop() })
 	return served{s, stop}
+}
+
+// waitEnded waits until Serve takes nothing more.
+func waitEnded(t *testing.T, s *Store) {
+	t.Helper()
+	select {
+	case <-s.ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("Serve goes on")
+	}
 }
 
 func accept(t testing.TB, s *Store) *engine.Acceptance {

@@ -76,7 +76,7 @@ func makeFolder(o Options) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirs(dir); err != nil {
 		return "", fmt.Errorf("make data folder: %w", err)
 	}
 	kind, err := o.hooks.kind(dir)
@@ -99,13 +99,43 @@ func makeFolder(o Options) (string, error) {
 	return dir, nil
 }
 
+// makeDirs makes a folder and those above it that are missing, so that all of
+// them outlast a loss of power.
+func makeDirs(dir string) error {
+	var parents []string
+	for d := dir; !exists(d) && d != filepath.Dir(d); d = filepath.Dir(d) {
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := syncDir(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // openWriter opens the connection that writes and brings the database to the
 // newest format. An error wraps ErrCorrupt where the file is damaged.
 func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
 	if why, err := os.ReadFile(damagedMark(path)); err == nil {
 		return nil, corruptError(path, errors.New(strings.TrimSpace(string(why))))
 	}
-	c, err := connect(o, path, sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE)
+	// SQLite would make the file for everybody to read.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make database: %w", err)
+	}
+	f.Close() // nothing was written
+	keepPrivate(path, o)
+	c, err := connect(o, path, sqlite3.OPEN_READWRITE)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -117,7 +147,25 @@ func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
 		}
 		return nil, errors.Join(err, c.close())
 	}
+	keepPrivate(path, o) // the log and its index may be new
 	return c, nil
+}
+
+// keepPrivate takes the files of the database away from other users; where the
+// file system does not let it, the log says so.
+func keepPrivate(path string, o Options) {
+	if runtime.GOOS == "windows" { // knows no modes
+		return
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		fi, err := os.Lstat(path + suffix)
+		if err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o077 != 0 {
+			err = os.Chmod(path+suffix, 0o600)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			o.Log.Warn("database is open to other users", "path", path+suffix, "err", err)
+		}
+	}
 }
 
 func connect(o Options, path string, flags sqlite3.OpenFlag) (*conn, error) {
@@ -229,6 +277,9 @@ func setAside(path string, o Options) error {
 			return fmt.Errorf("put damaged database aside: %w", err)
 		}
 	}
+	if err := syncDir(filepath.Dir(path)); err != nil { // before the mark goes
+		return fmt.Errorf("put damaged database aside: %w", err)
+	}
 	for _, rest := range []string{path + "-shm", damagedMark(path)} {
 		if err := removeIfThere(rest); err != nil {
 			return fmt.Errorf("put damaged database aside: %w", err)
@@ -243,7 +294,12 @@ func damagedMark(path string) string { return path + ".damaged" }
 // markDamaged leaves a note for the next Open: SQLite finds damage only where it
 // happens to read.
 func markDamaged(path string, why error) error {
-	if err := os.WriteFile(damagedMark(path), []byte(why.Error()+"\n"), 0o600); err != nil {
+	f, err := os.OpenFile(damagedMark(path), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("mark damaged database: %w", err)
+	}
+	_, err = fmt.Fprintln(f, why)
+	if err := errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("mark damaged database: %w", err)
 	}
 	return nil

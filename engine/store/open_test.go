@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,6 +46,35 @@ func TestOpenMakesAFolderForItsOwnerAlone(t *testing.T) {
 	}
 	if got := fi.Mode().Perm(); got != 0o700 && runtime.GOOS != "windows" {
 		t.Errorf("mode of the data folder = %o, want 700", got)
+	}
+}
+
+func TestTheDatabaseIsForItsOwnerAlone(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no modes")
+	}
+	o := options(t)
+	files := []string{"hookrun.db", "hookrun.db-wal", "hookrun.db-shm"}
+	for _, before := range []string{"made new", "found open to others"} {
+		s := serve(t, o)
+		accept(t, s.Store)
+		for _, name := range files {
+			fi, err := os.Stat(filepath.Join(o.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := fi.Mode().Perm(); got != 0o600 {
+				t.Errorf("mode of %s that was %s = %o, want 600", name, before, got)
+			}
+		}
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			if err := os.Chmod(filepath.Join(o.Dir, name), 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
@@ -188,10 +218,9 @@ func TestThisFolderIsNotOnANetwork(t *testing.T) {
 	}
 }
 
-// damage makes a database with an event in it and gives its file to spoil.
-func damage(t *testing.T, o Options, spoil func([]byte) []byte) []byte {
+// damage ends a store with many events in it and gives its file to spoil.
+func damage(t *testing.T, o Options, s served, spoil func([]byte) []byte) []byte {
 	t.Helper()
-	s := serve(t, o)
 	for range 50 {
 		accept(t, s.Store)
 	}
@@ -226,7 +255,7 @@ func TestADamagedDatabase(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options(t)
 			path := filepath.Join(o.Dir, "hookrun.db")
-			spoiled := damage(t, o, tt.spoil)
+			spoiled := damage(t, o, serve(t, o), tt.spoil)
 			log := []byte("not a log either")
 			if err := os.WriteFile(path+"-wal", log, 0o600); err != nil {
 				t.Fatal(err)
@@ -261,7 +290,7 @@ func wantFile(t *testing.T, path string, want []byte) {
 
 func TestAFailedOpenLetsGoOfTheFolder(t *testing.T) {
 	o := options(t)
-	damage(t, o, func([]byte) []byte { return []byte(strings.Repeat("garbage ", 4096)) })
+	damage(t, o, serve(t, o), func([]byte) []byte { return []byte(strings.Repeat("garbage ", 4096)) })
 	for range 2 { // the second would find it locked
 		if _, err := Open(t.Context(), o); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("Open: error %v, want %v", err, ErrCorrupt)

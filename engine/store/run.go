@@ -85,9 +85,9 @@ func newStepRow(st *engine.StepResult) (stepRow, error) {
 
 func (row stepRow) put(c *conn, run int64) error {
 	return c.exec(`
-		INSERT OR REPLACE INTO steps(run, attempt, idx, step, kind, state, started, finished, err, output, header, process, body)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		run, row.Attempt, row.Index, row.Step, row.Kind, string(row.State), row.Started, row.Finished, row.Err,
+		INSERT OR REPLACE INTO steps(run, attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		run, row.Attempt, row.Index, row.Step, row.Key, row.Kind, string(row.State), row.Started, row.Finished, row.Err,
 		row.output, row.header, row.process, []byte(row.Output.Body))
 }
 
@@ -195,7 +195,7 @@ func readSteps(c *conn, run string) ([]*engine.StepResult, error) {
 		st.Run = run
 		steps = append(steps, st)
 		return nil
-	}, `SELECT attempt, idx, step, kind, state, started, finished, err, output, header, process, body
+	}, `SELECT attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body
 		FROM steps WHERE run = ? ORDER BY attempt, idx`, seq)
 	if err != nil {
 		return nil, err
@@ -216,23 +216,24 @@ func scanStep(r *sqlite3.Stmt) (*engine.StepResult, error) {
 		Attempt:  r.ColumnInt(0),
 		Index:    r.ColumnInt(1),
 		Step:     r.ColumnText(2),
-		Kind:     r.ColumnText(3),
-		State:    engine.StepState(r.ColumnText(4)),
-		Started:  fromNanos(r.ColumnInt64(5)),
-		Finished: fromNanos(r.ColumnInt64(6)),
-		Err:      r.ColumnText(7),
+		Key:      r.ColumnText(3),
+		Kind:     r.ColumnText(4),
+		State:    engine.StepState(r.ColumnText(5)),
+		Started:  fromNanos(r.ColumnInt64(6)),
+		Finished: fromNanos(r.ColumnInt64(7)),
+		Err:      r.ColumnText(8),
 	}
-	if err := json.Unmarshal(r.ColumnRawText(8), &st.Output); err != nil {
+	if err := json.Unmarshal(r.ColumnRawText(9), &st.Output); err != nil {
 		return nil, fmt.Errorf("decode output of step %s: %w", st.Step, err)
 	}
-	header, err := decodeLists(r.ColumnRawText(9))
+	header, err := decodeLists(r.ColumnRawText(10))
 	if err != nil {
 		return nil, fmt.Errorf("decode header of step %s: %w", st.Step, err)
 	}
 	st.Output.Header = header
-	if err := json.Unmarshal(r.ColumnRawText(10), &st.Process); err != nil {
+	if err := json.Unmarshal(r.ColumnRawText(11), &st.Process); err != nil {
 		return nil, fmt.Errorf("decode process of step %s: %w", st.Step, err)
 	}
-	st.Output.Body = string(r.ColumnRawBlob(11))
+	st.Output.Body = string(r.ColumnRawBlob(12))
 	return st, nil
 }

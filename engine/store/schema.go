@@ -55,6 +55,7 @@ CREATE TABLE steps (
 	attempt  INTEGER NOT NULL,
 	idx      INTEGER NOT NULL,
 	step     TEXT NOT NULL,
+	key      TEXT NOT NULL,
 	kind     TEXT NOT NULL,
 	state    TEXT NOT NULL,
 	started  INTEGER NOT NULL,

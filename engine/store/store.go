@@ -201,7 +201,8 @@ func (s *Store) write(ctx context.Context, o *op) error {
 }
 
 // read lends a read-only connection to fn. It sees one state of the database:
-// all that was committed when it began.
+// all that was committed when it began. An ErrIO or ErrCorrupt that it meets ends
+// Serve.
 func (s *Store) read(ctx context.Context, fn func(*conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -216,14 +217,32 @@ func (s *Store) read(ctx context.Context, fn func(*conn) error) error {
 	}
 	defer func() { s.readers <- c }()
 
+	err := snapshot(ctx, c, fn)
+	if broken(err) {
+		err = s.writer.gate.diagnose(err)
+	}
+	switch {
+	case causeOf(err) == causeFatal:
+		s.writer.report(err)
+	case err != nil && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// snapshot has fn read inside a transaction.
+func snapshot(ctx context.Context, c *conn, fn func(*conn) error) error {
 	if err := c.exec(`BEGIN`); err != nil {
 		return err
 	}
 	idle := c.db.SetInterrupt(ctx)
 	err := fn(c)
 	c.db.SetInterrupt(idle) // else the end of ctx would leave the transaction open
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if err == nil {
+		err = c.exec(`COMMIT`)
 	}
-	return errors.Join(err, c.exec(`COMMIT`))
+	if err != nil && !c.db.GetAutocommit() {
+		c.exec(`ROLLBACK`) // err matters more
+	}
+	return err
 }

@@ -53,6 +53,8 @@ type writer struct {
 	gate *gate
 	log  *slog.Logger
 
+	broken chan error // from a reader: the first ErrIO or ErrCorrupt that one found; never closed
+
 	logPages   int  // in the database's log
 	triedPages int  // logPages at the last checkpoint of this log
 	unmoved    bool // the log has what the database has not
@@ -60,7 +62,7 @@ type writer struct {
 }
 
 func newWriter(c *conn, path string, g *gate, log *slog.Logger) *writer {
-	w := &writer{conn: c, path: path, gate: g, log: log}
+	w := &writer{conn: c, path: path, gate: g, log: log, broken: make(chan error, 1)}
 	c.db.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		if pages < w.logPages {
 			w.triedPages = 0 // the log was begun anew
@@ -86,6 +88,8 @@ func (w *writer) run(ctx context.Context, ops <-chan *op) error {
 			w.wrote = true
 		case <-tick.C:
 			err = w.tick()
+		case err := <-w.broken:
+			return w.mark(err)
 		case <-ctx.Done():
 			return w.drain(ops)
 		}
@@ -117,6 +121,11 @@ func gather(o *op, ops <-chan *op) []*op {
 
 // drain does what is queued at the moment, and leaves an empty log behind.
 func (w *writer) drain(ops <-chan *op) error {
+	select {
+	case err := <-w.broken:
+		return w.mark(err)
+	default:
+	}
 	for range len(ops) { // bounded: callers may go on
 		select {
 		case o := <-ops:
@@ -154,7 +163,8 @@ func (w *writer) commit(batch []*op) error {
 		w.gate.shutReadOnly(err)
 		finish(batch, w.gate.health())
 	case causeBusy:
-		finish(batch, fmt.Errorf("%w: %s is locked by another program: %w", engine.ErrUnavailable, w.path, err))
+		w.gate.shutBusy(err)
+		finish(batch, w.gate.health())
 	case causeFatal:
 		finish(batch, fmt.Errorf("%w: %w", engine.ErrUnavailable, err))
 		return err
@@ -215,11 +225,15 @@ func (w *writer) transact(batch []*op) (err error) {
 }
 
 // rollback undoes a transaction that err broke; some errors have done it already.
+// A transaction that can't be undone is an ErrIO: no other could begin.
 func (w *writer) rollback(err error) error {
 	if w.conn.db.GetAutocommit() {
 		return err
 	}
-	return errors.Join(err, w.conn.exec(`ROLLBACK`))
+	if rerr := w.conn.exec(`ROLLBACK`); rerr != nil {
+		return errors.Join(err, fmt.Errorf("%w: undo a transaction: %w", ErrIO, rerr))
+	}
+	return err
 }
 
 // tick keeps the gate as the disk is, and moves the log into the database while
@@ -236,11 +250,16 @@ func (w *writer) tick() error {
 	return nil
 }
 
-// probe writes what is there already: does a commit come through?
+// probe writes what is there already: does a commit come through? The number of
+// the format is written even where it stays the same.
 func (w *writer) probe() error {
-	return w.transact([]*op{{do: func(c *conn) error {
-		return c.exec(`UPDATE sqlite_sequence SET seq = seq`)
+	err := w.transact([]*op{{do: func(c *conn) error {
+		return c.exec(fmt.Sprintf(`PRAGMA user_version = %d`, len(migrations)))
 	}}})
+	if causeOf(err) == causeBusy {
+		w.gate.shutBusy(err)
+	}
+	return err
 }
 
 // checkpoint moves the log into the database. What readers hold back stays for
@@ -271,19 +290,34 @@ func (w *writer) survivable(err error) error {
 		w.gate.dropBallast()
 	case causeReadOnly:
 		w.gate.shutReadOnly(err)
-	case causeBusy, causeOwn:
+	case causeBusy:
+		if w.gate.health() == nil { // else it was told
+			w.log.Warn("database upkeep put off", "err", err)
+		}
+	case causeOwn:
 		w.log.Warn("database upkeep put off", "err", err)
 	}
 	return nil
 }
 
-// fatal says what the error is about, and marks a damaged database so that the
-// next Open does not build on it.
+// report tells the writer of a reader's error that is fatal; one is enough.
+func (w *writer) report(err error) {
+	select {
+	case w.broken <- fmt.Errorf("read %s: %w", w.path, err):
+	default:
+	}
+}
+
+// fatal says what the error is about.
 func (w *writer) fatal(err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("write %s: %w", w.path, err)
+	return w.mark(fmt.Errorf("write %s: %w", w.path, err))
+}
+
+// mark leaves a note of damage, so that the next Open does not build on it.
+func (w *writer) mark(err error) error {
 	if errors.Is(err, ErrCorrupt) {
 		return errors.Join(err, markDamaged(w.path, err))
 	}

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ncruces/go-sqlite3"
+
 	"hookrun/engine"
 	"hookrun/engine/enginetest"
 )
@@ -71,6 +73,37 @@ func TestOneFailingOpDoesNotFailItsNeighbours(t *testing.T) {
 	}
 	if _, err := s.Event(t.Context(), torn.Event.ID); !errors.Is(err, engine.ErrNotFound) {
 		t.Errorf("event of the failed op: error %v, want %v", err, engine.ErrNotFound)
+	}
+}
+
+// TestATransactionThatCannotBeUndoneIsFatal: nothing could be written after it.
+func TestATransactionThatCannotBeUndoneIsFatal(t *testing.T) {
+	s := unserved(t, options(t))
+	err := s.writer.conn.db.SetAuthorizer(func(action sqlite3.AuthorizerActionCode, what, _, _, _ string) sqlite3.AuthorizerReturnCode {
+		if action == sqlite3.AUTH_TRANSACTION && what == "ROLLBACK" {
+			return sqlite3.AUTH_DENY
+		}
+		return sqlite3.AUTH_OK
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := enginetest.NewAcceptance("one", "two")
+	a.Runs[1].ID = a.Runs[0].ID
+	o := insertOp(t, a)
+	if err := s.writer.commit([]*op{o}); !errors.Is(err, ErrIO) {
+		t.Errorf("commit: error %v, want %v", err, ErrIO)
+	}
+	<-o.done
+	if !errors.Is(o.err, ErrIO) || !errors.Is(o.err, engine.ErrUnavailable) {
+		t.Errorf("op: error %v, want %v and %v", o.err, ErrIO, engine.ErrUnavailable)
+	}
+
+	if err := s.writer.conn.db.SetAuthorizer(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.writer.conn.exec(`ROLLBACK`); err != nil { // so that the store can be closed
+		t.Fatal(err)
 	}
 }
 

@@ -32,6 +32,7 @@ func (s *Server) unread(err error) reply {
 	case errors.As(err, &tooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", s.maxBody), "")
 	case errors.Is(err, errHeld):
+		s.refusals.note(s.log, errHeld)
 		return refuse(http.StatusServiceUnavailable, ErrBusy.Error(), "send it again later").
 			with("Retry-After", retryBusy)
 	case errors.Is(err, os.ErrDeadlineExceeded):

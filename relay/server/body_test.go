@@ -54,7 +54,7 @@ func TestBodyLimit(t *testing.T) {
 			if n := len(inbox.webhooks()); n != 0 {
 				t.Errorf("%d webhooks delivered, want none", n)
 			}
-			if got, want := srv.Counts(), (Counts{TooLarge: 1}); got != want {
+			if got, want := srv.tally(), (tally{tooLarge: 1}); got != want {
 				t.Errorf("counts = %+v, want %+v", got, want)
 			}
 		})
@@ -103,7 +103,7 @@ func TestSenderThatHangsUpInTheMiddleDeliversNothing(t *testing.T) {
 	if n := len(inbox.webhooks()); n != 0 {
 		t.Errorf("%d webhooks delivered, want none", n)
 	}
-	if got, want := srv.Counts(), (Counts{Incomplete: 1}); got != want {
+	if got, want := srv.tally(), (tally{incomplete: 1}); got != want {
 		t.Errorf("counts = %+v, want %+v", got, want)
 	}
 }
@@ -197,7 +197,7 @@ func TestBodiesInMemoryAreBounded(t *testing.T) {
 		close(go1)
 		wantAnswer(t, first.read("POST"), 202, `{"event":"ev1","runs":[]}`+"\n")
 		wantAnswer(t, post("fast").read("POST"), 202, `{"event":"ev1","runs":[]}`+"\n")
-		if got, want := srv.Counts(), (Counts{Accepted: 2, TurnedAway: 1}); got != want {
+		if got, want := srv.tally(), (tally{accepted: 2, turnedAway: 1}); got != want {
 			t.Errorf("counts = %+v, want %+v", got, want)
 		}
 		synctest.Wait()

@@ -1,35 +1,19 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 )
 
-// Counts says what a server answered since it was made.
-type Counts struct {
-	Accepted   int64 // 202
-	TooLarge   int64 // 413 and 431
-	Unknown    int64 // 404
-	Incomplete int64 // 400 and 408: the request did not come whole
-	TurnedAway int64 // 503
-	Failed     int64 // 500
-}
-
-// Counts returns what the server answered so far.
-func (s *Server) Counts() Counts {
-	c := &s.counts
-	return Counts{
-		Accepted:   c.accepted.Load(),
-		TooLarge:   c.tooLarge.Load(),
-		Unknown:    c.unknown.Load(),
-		Incomplete: c.incomplete.Load(),
-		TurnedAway: c.turnedAway.Load(),
-		Failed:     c.failed.Load(),
-	}
-}
-
+// counts says what a server answered since it was made.
 type counts struct {
-	accepted, tooLarge, unknown, incomplete, turnedAway, failed atomic.Int64
+	accepted   atomic.Int64 // 202
+	tooLarge   atomic.Int64 // 413 and 431
+	unknown    atomic.Int64 // 404
+	incomplete atomic.Int64 // 400 and 408: the request did not come whole
+	turnedAway atomic.Int64 // 503
+	failed     atomic.Int64 // 500
 }
 
 func (c *counts) add(status int) {
@@ -47,4 +31,10 @@ func (c *counts) add(status int) {
 	case http.StatusInternalServerError:
 		c.failed.Add(1)
 	}
+}
+
+// log tells what the bounds cost.
+func (c *counts) log(log *slog.Logger) {
+	log.Info("intake closed", "accepted", c.accepted.Load(), "too_large", c.tooLarge.Load(), "unknown", c.unknown.Load(),
+		"incomplete", c.incomplete.Load(), "turned_away", c.turnedAway.Load(), "failed", c.failed.Load())
 }

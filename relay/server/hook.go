@@ -122,6 +122,7 @@ func hookPath(escaped string) (bucket, rest string, ok bool) {
 // take reads a webhook and delivers it.
 func (s *Server) take(life context.Context, w http.ResponseWriter, r *http.Request, bucket, path string) reply {
 	if !s.inbox.Known(bucket) {
+		s.strangers.note(s.log, bucket, r.RemoteAddr)
 		return refuse(http.StatusNotFound, fmt.Sprintf("nothing here takes webhooks for bucket %q", bucket),
 			"compare the name in the URL with the buckets that the rules name")
 	}
@@ -150,6 +151,7 @@ func (s *Server) take(life context.Context, w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return s.undelivered(hook, err)
 	}
+	s.refusals.taken(s.log)
 	return delivered(receipt)
 }
 
@@ -164,14 +166,16 @@ func delivered(receipt Receipt) reply {
 }
 
 // undelivered answers for a webhook that the inbox did not take. The error may
-// name files and folders of this machine, so it goes to the log alone. Turning
-// away is not logged: the inbox says once why, not for every webhook.
+// name files and folders of this machine, so it goes to the log alone. Of
+// turning away the log has the begin and the end: why, the inbox says once.
 func (s *Server) undelivered(hook Webhook, err error) reply {
 	switch {
 	case errors.Is(err, ErrBusy):
+		s.refusals.note(s.log, ErrBusy)
 		return refuse(http.StatusServiceUnavailable, ErrBusy.Error(), "send it again later").
 			with("Retry-After", retryBusy)
 	case errors.Is(err, ErrUnavailable):
+		s.refusals.note(s.log, ErrUnavailable)
 		return refuse(http.StatusServiceUnavailable, ErrUnavailable.Error(), "send it again later").
 			with("Retry-After", retryUnavailable)
 	}

@@ -136,6 +136,7 @@ func TestAnswerTellsWhatBecameOfIt(t *testing.T) {
 			status: 503,
 			body:   `{"error":"too many webhooks are waiting","hint":"send it again later"}`,
 			retry:  "5",
+			logged: `level=WARN msg="webhooks are refused" reason="too many webhooks are waiting"`,
 		},
 		{
 			name:   "disk full",
@@ -143,6 +144,7 @@ func TestAnswerTellsWhatBecameOfIt(t *testing.T) {
 			status: 503,
 			body:   `{"error":"webhooks can't be stored now","hint":"send it again later"}`,
 			retry:  "30",
+			logged: `level=WARN msg="webhooks are refused" reason="webhooks can't be stored now"`,
 		},
 		{
 			name:   "took too long",
@@ -267,7 +269,7 @@ func TestHealth(t *testing.T) {
 			if n := len(inbox.webhooks()); n != 0 {
 				t.Errorf("%d webhooks delivered, want none", n)
 			}
-			if got := srv.Counts(); got != (Counts{}) {
+			if got := srv.tally(); got != (tally{}) {
 				t.Errorf("counts = %+v, want zeros", got)
 			}
 		})
@@ -292,7 +294,7 @@ func TestServerSurvivesAPanic(t *testing.T) {
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `err="no such luck"`) {
 		t.Errorf("logged %q, want one line with the panic", got)
 	}
-	if got, want := srv.Counts(), (Counts{Accepted: 1, Failed: 1}); got != want {
+	if got, want := srv.tally(), (tally{accepted: 1, failed: 1}); got != want {
 		t.Errorf("counts = %+v, want %+v", got, want)
 	}
 }

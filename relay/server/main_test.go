@@ -52,6 +52,14 @@ type running struct {
 	stop func() error // ends Serve and returns what it returned
 }
 
+// tally is what a server answered, by kind.
+type tally struct{ accepted, tooLarge, unknown, incomplete, turnedAway, failed int64 }
+
+func (r *running) tally() tally {
+	c := &r.counts
+	return tally{c.accepted.Load(), c.tooLarge.Load(), c.unknown.Load(), c.incomplete.Load(), c.turnedAway.Load(), c.failed.Load()}
+}
+
 func serve(t *testing.T, o Options) *running {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -45,6 +45,10 @@ type Options struct {
 	// Health is asked for the answer to GET /healthz. nil: always healthy.
 	Health func() Health
 
+	// Hurry is closed when nobody wants to wait for requests in flight any more.
+	// It matters once Serve is told to stop. nil: never.
+	Hurry <-chan struct{}
+
 	MaxBody  int64 // bytes of one body; 0: 8 MiB
 	MaxConns int   // connections open at once; 0: 1024
 }
@@ -52,8 +56,11 @@ type Options struct {
 // Health is the answer to GET /healthz. Anybody who reaches the intake can read
 // it.
 type Health struct {
-	OK     bool   `json:"ok"`               // 200, else 503
-	Reason string `json:"reason,omitempty"` // for people, where not OK
+	OK bool `json:"ok"` // 200, else 503
+
+	// Reason is for people, where not OK. Strangers can read it, so it is a
+	// fixed text: no error, no name of a file, nothing of a webhook.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Server takes webhooks over HTTP. Make one with New.
@@ -61,10 +68,14 @@ type Server struct {
 	inbox    Inbox
 	log      *slog.Logger
 	health   func() Health
+	hurry    <-chan struct{}
 	maxBody  int64
 	maxConns int
-	held     budget // bytes of bodies in memory
-	counts   counts
+
+	held      budget // bytes of bodies in memory
+	counts    counts
+	strangers strangers
+	refusals  refusals
 }
 
 // New returns a server that does nothing yet: see Serve and Handler.
@@ -73,8 +84,10 @@ func New(o Options) *Server {
 		inbox:    o.Inbox,
 		log:      o.Log,
 		health:   o.Health,
+		hurry:    o.Hurry,
 		maxBody:  o.MaxBody,
 		maxConns: o.MaxConns,
+		refusals: refusals{of: make(map[error]*spell)},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -102,14 +115,15 @@ func (s *Server) Handler() http.Handler {
 }
 
 // Serve takes webhooks from ln until ctx ends, and closes ln. Then requests in
-// flight may finish for 10 s; what is left is cut off, unanswered. Serve leaves
-// no goroutine behind. It returns nil after ctx ended, and why it could not go
-// on otherwise.
+// flight may finish for 10 s, or until Hurry; what is left is cut off,
+// unanswered. Serve leaves no goroutine behind. It returns nil after ctx ended,
+// and why it could not go on otherwise.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	// Deliveries outlive ctx, and the sender, but not Serve.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	var conns sync.WaitGroup
 	srv := s.httpServer(life, &conns)
+	defer s.counts.log(s.log)
 	defer conns.Wait()
 	defer srv.Close()
 	defer end()
@@ -122,13 +136,28 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 
-	grace, cancel := context.WithTimeout(life, stopTimeout)
-	defer cancel()
-	if err := srv.Shutdown(grace); err != nil {
-		s.log.Warn("requests in flight cut off", "after", stopTimeout, "err", err)
-	}
+	s.finish(life, srv)
 	<-served
 	return nil
+}
+
+// finish waits for requests in flight.
+func (s *Server) finish(life context.Context, srv *http.Server) {
+	grace, giveUp := context.WithTimeout(life, stopTimeout)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer giveUp()
+	wg.Go(func() {
+		select {
+		case <-s.hurry:
+			giveUp()
+		case <-grace.Done():
+		}
+	})
+	begin := time.Now()
+	if err := srv.Shutdown(grace); err != nil {
+		s.log.Warn("requests in flight cut off", "after", time.Since(begin).Round(time.Second/10), "err", err)
+	}
 }
 
 func (s *Server) httpServer(life context.Context, conns *sync.WaitGroup) *http.Server {

@@ -144,7 +144,7 @@ func TestDeliveryGoesOnWhenTheSenderHangsUp(t *testing.T) {
 		}
 		close(leave)
 		synctest.Wait()
-		if got, want := srv.Counts(), (Counts{Accepted: 1}); got != want {
+		if got, want := srv.tally(), (tally{accepted: 1}); got != want {
 			t.Errorf("counts = %+v, want %+v", got, want)
 		}
 	})
@@ -235,6 +235,46 @@ func TestStopCutsWhatTakesTooLong(t *testing.T) {
 		if !strings.Contains(log.String(), `msg="requests in flight cut off" after=10s`) {
 			t.Errorf("logged %q, want that requests were cut off", log.String())
 		}
+	})
+}
+
+func TestHurryCutsRequestsInFlightAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logged
+		entered, hurry := make(chan struct{}), make(chan struct{})
+		inbox := &fakeInbox{deliver: func(ctx context.Context, _ Webhook) (Receipt, error) {
+			close(entered)
+			<-ctx.Done()
+			return Receipt{}, ctx.Err()
+		}}
+		ln := newPipes()
+		srv := serveOn(t, New(Options{Inbox: inbox, Log: log.logger(), Hurry: hurry}), ln)
+		c := ln.dial(t)
+		c.write(emptyPost)
+		<-entered
+		start := time.Now()
+		time.AfterFunc(2*time.Second, func() { close(hurry) })
+		if err := srv.stop(); err != nil {
+			t.Errorf("Serve = %v, want nil", err)
+		}
+		if got, want := time.Since(start), 2*time.Second; got != want {
+			t.Errorf("stopped after %v, want %v", got, want)
+		}
+		if !strings.Contains(log.String(), `msg="requests in flight cut off" after=2s`) {
+			t.Errorf("logged %q, want that requests were cut off", log.String())
+		}
+	})
+}
+
+func TestHurryBeforeTheStopEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hurry := make(chan struct{})
+		close(hurry)
+		ln := newPipes()
+		serveOn(t, New(Options{Inbox: &fakeInbox{}, Hurry: hurry}), ln)
+		c := ln.dial(t)
+		c.write(emptyPost)
+		wantAnswer(t, c.read("POST"), 202, `{"event":"ev1","runs":[]}`+"\n")
 	})
 }
 
