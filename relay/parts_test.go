@@ -49,7 +49,8 @@ func TestBackoffBeginsAnewAfterReset(t *testing.T) {
 }
 
 func TestQueueBounds(t *testing.T) {
-	small, half, huge := body(1), body(maxWaitingBytes/2), body(2*maxWaitingBytes)
+	bare := body(0)
+	small, half, huge := body(1), body(maxWaitingBytes/2-bare.size()), body(2*maxWaitingBytes)
 	tests := []struct {
 		name  string
 		in    []Message

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,15 +27,46 @@ type Message struct {
 	Body                          []byte      // never nil
 }
 
+// What a webhook may have beside its body and query. One that has more is not
+// understood: no sender's request gets there, and memory is bounded by it.
+const (
+	maxName         = 1 << 10  // bytes of an id, a name or the method
+	maxPath         = 64 << 10 // bytes of a path or destination
+	maxHeaderBytes  = 1 << 20  // names and values
+	maxHeaderValues = 10_000
+)
+
+// valueCost is what a string costs beside its bytes.
+const valueCost = 16
+
 // size is the number of bytes that m holds in memory, near enough for bounds.
 func (m *Message) size() int {
-	n := len(m.Body) + len(m.Query) + len(m.Path)
-	for name, values := range m.Header {
+	n := len(m.Body) + len(m.Query) + len(m.OutputDestination) + len(m.Path) + headerSize(m.Header)
+	for _, s := range m.names() {
+		n += len(s) + valueCost
+	}
+	return n
+}
+
+func (m *Message) names() []string {
+	return []string{m.ID, m.BucketID, m.BucketName, m.InputID, m.InputName, m.OutputName, m.Method}
+}
+
+func headerSize(h http.Header) int {
+	n := 0
+	for name, values := range h {
+		n += len(name) + valueCost
 		for _, v := range values {
-			n += len(name) + len(v)
+			n += len(v) + valueCost
 		}
 	}
 	return n
+}
+
+// tooLong reports whether m has more than the bounds above allow.
+func (m *Message) tooLong() bool {
+	return len(m.Path) > maxPath || len(m.OutputDestination) > maxPath || headerSize(m.Header) > maxHeaderBytes ||
+		slices.ContainsFunc(m.names(), func(s string) bool { return len(s) > maxName })
 }
 
 // Types of a relay's frames and the words of a status frame.
@@ -73,6 +105,7 @@ var (
 	errForm     = errors.New("a value of another form")
 	errNoType   = errors.New("no type")
 	errNoBucket = errors.New("no bucket")
+	errTooLong  = errors.New("a name, path or header too long")
 	errTooEarly = errors.New("webhook before authenticated")
 )
 
@@ -114,6 +147,8 @@ func unmarshal(data []byte, v any) error {
 	switch {
 	case errors.As(err, &syntax):
 		return errNotJSON
+	case errors.Is(err, errTooLong):
+		return errTooLong
 	case err != nil:
 		return errForm
 	}
@@ -152,6 +187,9 @@ func (v *values) UnmarshalJSON(data []byte) error {
 		*v = make(values, 1)
 		return json.Unmarshal(data, &(*v)[0])
 	}
+	if bytes.Count(data, []byte{','}) > maxHeaderValues {
+		return errTooLong
+	}
 	return json.Unmarshal(data, (*[]string)(v))
 }
 
@@ -179,6 +217,9 @@ func decodeWebhook(data []byte) (Message, error) {
 	}
 	if m.BucketID == "" && m.BucketName == "" {
 		return Message{}, errNoBucket
+	}
+	if m.tooLong() {
+		return Message{}, errTooLong
 	}
 	if len(m.Body) == 0 {
 		m.Body = []byte(w.Body)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"reflect"
 	"strings"
@@ -245,4 +246,30 @@ func rewrite(t *testing.T, m Message) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// TestHugeMetaIsNotUnderstood: only body and query may be long.
+func TestHugeMetaIsNotUnderstood(t *testing.T) {
+	const frame = `{"type":"webhook","meta":{"id":"%s","bucket_name":"b","output_destination":"/%s"},"headers":{"A":[%s"x"]},"method":"%s","query":"","body":"{}"}`
+	long := strings.Repeat("x", 1<<21)
+	tests := []struct {
+		name                     string
+		id, path, values, method string
+	}{
+		{name: "id", id: long},
+		{name: "destination", path: long},
+		{name: "method", method: long},
+		{name: "header", values: `"` + long + `",`},
+		{name: "many values", values: strings.Repeat(`"",`, 1<<20)},
+	}
+	if f, err := decode(fmt.Appendf(nil, frame, "i", "p", "", "POST")); err != nil || f.Webhook.ID != "i" {
+		t.Fatalf("a small one: %+v, %v", f, err)
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := decode(fmt.Appendf(nil, frame, tt.id, tt.path, tt.values, tt.method)); err != errTooLong {
+				t.Errorf("decode: %v, want %v", err, errTooLong)
+			}
+		})
+	}
 }

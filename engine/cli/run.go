@@ -253,18 +253,18 @@ func tempDir(data string) (string, error) {
 
 // listen opens the intake's port, where there is to be one.
 func (r *running) listen(ctx context.Context) error {
-	address := r.options.listen
+	address, local := r.options.listen, false
 	if address == "" {
 		if r.first.Relay.Configured() {
 			return nil
 		}
-		address = defaultListen
+		address, local = defaultListen, true
 	}
 	var err error
 	if r.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
 		return withHint(err, "%s", listenHint(address))
 	}
-	r.intake = server.New(server.Options{Inbox: inbox{r.engine}, Log: r.log, Health: r.health, Hurry: r.hurry})
+	r.intake = server.New(server.Options{Inbox: inbox{r.engine}, Log: r.log, Health: r.health, Hurry: r.hurry, LocalOnly: local})
 	return nil
 }
 

@@ -88,6 +88,10 @@ func (s *Server) route(life context.Context, w http.ResponseWriter, r *http.Requ
 		return refuse(http.StatusRequestHeaderFieldsTooLarge,
 			fmt.Sprintf("more than %d header fields", maxHeaderFields), "").with("Connection", "close")
 	}
+	if s.local && isForeign(r) {
+		return refuse(http.StatusForbidden, "websites can't send webhooks to this machine",
+			"this intake is for the machine's own use; -listen ADDRESS opens one for others")
+	}
 	bucket, rest, ok := hookPath(path)
 	if !ok {
 		return refuse(http.StatusNotFound, "there is nothing at this address", "webhooks go to /hooks/BUCKET")

@@ -51,6 +51,10 @@ type Options struct {
 
 	MaxBody  int64 // bytes of one body; 0: 8 MiB
 	MaxConns int   // connections open at once; 0: 1024
+
+	// LocalOnly refuses what a website in a browser on this machine sends: for an
+	// intake that is for this machine alone.
+	LocalOnly bool
 }
 
 // Health is the answer to GET /healthz. Anybody who reaches the intake can read
@@ -71,6 +75,7 @@ type Server struct {
 	hurry    <-chan struct{}
 	maxBody  int64
 	maxConns int
+	local    bool
 
 	held      budget // bytes of bodies in memory
 	counts    counts
@@ -87,6 +92,7 @@ func New(o Options) *Server {
 		hurry:    o.Hurry,
 		maxBody:  o.MaxBody,
 		maxConns: o.MaxConns,
+		local:    o.LocalOnly,
 		refusals: refusals{of: make(map[error]*spell)},
 	}
 	if s.log == nil {
