@@ -281,8 +281,9 @@ func TestKeyOfAnActionStays(t *testing.T) {
 	if before[1] != "id:build" || before[3] != before[0]+"#2" || before[4] != before[0]+"#3" {
 		t.Errorf("keys = %q, want id:build, and those of equal actions numbered", before)
 	}
+	short := regexp.MustCompile("^do:[0-9a-f]{16}$")
 	for _, i := range []int{0, 2} {
-		if ok, _ := regexp.MatchString("^do:[0-9a-f]{16}$", before[i]); !ok {
+		if !short.MatchString(before[i]) {
 			t.Errorf("key = %q, want a short hash", before[i])
 		}
 	}
