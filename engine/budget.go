@@ -45,7 +45,7 @@ type evaluation struct {
 	text    int
 	began   time.Time
 	missing []string
-	part    string // of a conjunction at the top: the part evaluated last
+	part    string // what a verdict says of the part of the conjunction that was evaluated last
 }
 
 func (e *evaluation) reset() {
@@ -123,7 +123,7 @@ func evalTick(args ...any) (any, error) {
 	return args[1], nil
 }
 
-// evalPart(state, text, value) is put around each part of a conjunction at the
+// evalPart(state, why, value) is put around each part of a conjunction at the
 // top. The part evaluated last is the one that decided, where it is false.
 func evalPart(args ...any) (any, error) {
 	args[0].(*evaluation).part = args[1].(string)

@@ -96,7 +96,7 @@ func (r *Rule) verdict(scope *Scope) Verdict {
 	case ok:
 		v.Outcome = Matched
 	case scope.eval.part != "":
-		v.Why = "false: " + shorten(scope.eval.part)
+		v.Why = scope.eval.part
 	default:
 		v.Why = "when is false"
 	}

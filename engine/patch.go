@@ -181,8 +181,8 @@ func (forgetter) Reset()             {}
 func (forgetter) ShouldRepeat() bool { return false }
 
 // conjunction is an expression of the form a && b && …: where its operators and
-// its parts stand, in runes, and the text of each part. Of two parts at one
-// place the outer one counts.
+// its parts stand, in runes, and for each part what a verdict says that it
+// decides. Of two parts at one place the outer one counts.
 type conjunction struct {
 	ands  map[int]bool
 	parts map[int]string
@@ -208,7 +208,7 @@ func isAnd(n ast.Node) bool {
 
 func (c conjunction) split(n ast.Node) {
 	if !isAnd(n) {
-		c.parts[n.Location().From] = n.String()
+		c.parts[n.Location().From] = "false: " + shorten(n.String()) // now, rather than for each event
 		return
 	}
 	c.ands[n.Location().From] = true
