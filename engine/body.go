@@ -257,6 +257,8 @@ func (d *document) text(v any) (string, error) {
 		return fmt.Sprint(v), nil
 	case []byte:
 		return string(v), nil
+	case fmt.Stringer: // time.Month and its like
+		return v.String(), nil
 	}
 	return d.json(v)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ type Engine struct {
 	mu           sync.Mutex // guards what follows
 	pending      int        // events that are being accepted
 	pendingBytes int
+	gone         map[string]time.Time // since when rules that have runs are gone, or off
 }
 
 // Open makes an engine and recovers what the store holds: runs that were cut
@@ -64,6 +66,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		store: o.Store, log: o.Log, maxRuns: o.MaxRuns, grace: o.Grace,
 		tempDir: o.TempDir, hurry: o.Hurry, onChange: o.OnChange, queue: newQueue(), stopped: make(chan struct{}),
+		gone: map[string]time.Time{},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -100,11 +103,9 @@ func (e *Engine) recover(ctx context.Context, reap func(context.Context, Process
 	if err != nil {
 		return err
 	}
-	e.takeAllBack(ctx, refs, reap)
+	refs = e.takeAllBack(ctx, refs, reap)
 	for i, ref := range refs {
-		if ref.State == Running {
-			refs[i].State, refs[i].Due = Queued, time.Time{}
-		} else if wait := time.Until(ref.Due); wait > 0 {
+		if wait := time.Until(ref.Due); wait > 0 {
 			// From here on it counts on the monotonic clock. Before, the other one may
 			// have been set back: no rule asked for a longer wait than its own.
 			refs[i].Due = time.Now().Add(min(wait, e.longestWait(ref.Rule)))
@@ -127,33 +128,39 @@ func (e *Engine) longestWait(rule string) time.Duration {
 
 // takeAllBack is takeBack for all that were running, beside each other: ending
 // what is left of a command may take its grace time. One that fails is told and
-// queued all the same: a full disk must not keep hookrun from starting.
-func (e *Engine) takeAllBack(ctx context.Context, refs []Ref, reap func(context.Context, Process) error) {
+// queued all the same: a full disk must not keep hookrun from starting. It
+// returns what is to be queued.
+func (e *Engine) takeAllBack(ctx context.Context, refs []Ref, reap func(context.Context, Process) error) []Ref {
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	for _, ref := range refs {
+	for i, ref := range refs {
 		if ref.State != Running {
 			continue
 		}
+		refs[i].State, refs[i].Due = Queued, time.Time{}
 		e.log.Info("run was cut off by the end of hookrun", "run", ref.ID, "rule", ref.Rule)
 		wg.Go(func() {
-			if err := e.takeBack(ctx, ref.ID, reap); err != nil {
+			state, err := e.takeBack(ctx, ref.ID, reap)
+			if err != nil {
 				e.log.Error("end of a run is not stored", "run", ref.ID, "rule", ref.Rule, "err", err)
+				return
 			}
+			refs[i].State = state
 		})
 	}
+	wg.Wait()
+	return slices.DeleteFunc(refs, func(r Ref) bool { return r.State.Finished() })
 }
 
 // takeBack makes a run that a crash cut off a queued one, and ends what its
 // command left behind: two of one rule must not run at once.
-func (e *Engine) takeBack(ctx context.Context, id string, reap func(context.Context, Process) error) error {
+func (e *Engine) takeBack(ctx context.Context, id string, reap func(context.Context, Process) error) (State, error) {
 	run, err := e.store.Run(ctx, id)
 	if err != nil {
-		return err
+		return Queued, err
 	}
 	steps, err := e.store.Steps(ctx, id)
 	if err != nil {
-		return err
+		return Queued, err
 	}
 	var cut []*StepResult
 	for _, s := range steps {
@@ -170,7 +177,12 @@ func (e *Engine) takeBack(ctx context.Context, id string, reap func(context.Cont
 	}
 	run.State, run.Due = Queued, time.Time{}
 	run.Cut++
-	return e.store.Update(ctx, run, cut...)
+	if run.Cut >= maxCuts {
+		run.State, run.Finished = Failed, time.Now().UTC()
+		run.Err = fmt.Sprintf("hookrun ended %d times while it ran", run.Cut)
+		e.log.Error("run is given up", "run", id, "rule", run.Rule, "state", string(run.State), "err", run.Err)
+	}
+	return run.State, e.store.Update(ctx, run, cut...)
 }
 
 // Run runs what is queued until ctx ends. Then running steps get the grace

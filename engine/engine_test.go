@@ -427,16 +427,43 @@ func TestCrashResumesAtTheCutStep(t *testing.T) {
 func TestRunWithoutItsRuleIsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &shakyStore{}
-		id := open(t, store, engine.Options{}, rule("b", doing(fine))).submit("b").Runs[0].ID
+		before := open(t, store, engine.Options{}, rule("b", doing(fine)))
+		first, second := before.submit("b").Runs[0].ID, before.submit("b").Runs[0].ID
 		h := start(t, store, engine.Options{}, rule("other", doing(fine)))
 		defer h.stop()
 		pass(9 * time.Minute)
-		if run := h.run(id); run.State != engine.Queued {
+		if run := h.run(first); run.State != engine.Queued {
 			t.Errorf("run is %s while its rule may come back, want queued", run.State)
 		}
 		pass(2 * time.Minute)
-		if run := h.run(id); run.State != engine.Abandoned || run.Err != "its rule is gone" {
-			t.Errorf("run is %s, %q, want abandoned", run.State, run.Err)
+		for _, id := range []string{first, second} { // the grace is the rule's, not each run's
+			if run := h.run(id); run.State != engine.Abandoned || run.Err != "its rule is gone" {
+				t.Errorf("run is %s, %q, want abandoned", run.State, run.Err)
+			}
+		}
+	})
+}
+
+func TestRunsOfARuleThatIsOffWaitForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, &shakyStore{}, engine.Options{}, rule("b", doing(func(ctx context.Context, _ engine.Input) (engine.Output, error) {
+			time.Sleep(time.Minute)
+			return engine.Output{}, nil
+		})))
+		defer h.stop()
+		h.submit("b")
+		id := h.submit("b").Runs[0].ID
+		off := engine.NewRuleSet(nil, "h2")
+		off.Off = []*engine.Rule{{Name: "b", Buckets: []string{"b"}}}
+		h.SetRules(off)
+		pass(24 * time.Hour)
+		if run := h.run(id); run.State != engine.Queued {
+			t.Errorf("run is %s while its rule is off, want queued", run.State)
+		}
+		h.SetRules(engine.NewRuleSet([]*engine.Rule{rule("b", doing(fine))}, "h3"))
+		pass(time.Minute)
+		if run := h.run(id); run.State != engine.Done {
+			t.Errorf("run is %s after its rule was switched on, want done", run.State)
 		}
 	})
 }

@@ -177,6 +177,7 @@ func shorten(src string) string {
 
 var (
 	conversion = regexp.MustCompile(`^interface conversion: interface \{\} is (.+), not (.+)$`)
+	called     = regexp.MustCompile(`^(\w+)\(`)
 	zeroValue  = regexp.MustCompile(`^reflect: call of reflect\.Value\.\w+ on (\w+) Value$`)
 	notBool    = regexp.MustCompile(`^invalid operation: bool\((.+)\)$`)
 	operation  = regexp.MustCompile(`^invalid operation: (\S+(?: \{\})?) ([-+*/%<>=!]+|in|\*\*) (\S+(?: \{\})?)$`)
@@ -199,6 +200,9 @@ func evalError(src string, err error) *EvalError {
 		e.Msg = ours.Error()
 	default:
 		e.Msg = plain(e.Msg)
+		if m := called.FindStringSubmatch(src[e.Offset:]); m != nil && e.Msg == noWord {
+			e.Msg = m[1] + e.Msg[len("it"):]
+		}
 	}
 	e.Hint = evalHint(src[e.Offset:], e.Msg)
 	return e
@@ -223,8 +227,11 @@ func plain(msg string) string {
 			return known
 		}
 	}
-	return "it does not work on what this event has there"
+	return noWord
 }
+
+// noWord is said where what the machine says may hold a value.
+const noWord = "it does not work on what this event has there"
 
 func notAnAnswer(kind string) string {
 	return fmt.Sprintf("the answer is %s, not true or false", kind)
@@ -345,6 +352,8 @@ func (c *Compiler) nameHint(src, name string) string {
 		return "steps are known in the actions after them, not in `when`"
 	case "payload", "json", "data", "request":
 		return "the parsed body is named body"
+	case "findLast":
+		return "write last(filter(list, …))"
 	case "header":
 		return `did you mean "headers"?`
 	}
@@ -369,6 +378,7 @@ func (c *Compiler) names() []string {
 	for _, b := range builtin.Builtins {
 		names = append(names, b.Name)
 	}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "findLast" || n == "findLastIndex" })
 	return names
 }
 

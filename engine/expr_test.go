@@ -89,6 +89,9 @@ func TestWhatAnExpressionMeans(t *testing.T) {
 		{name: "sorting and mapping", src: `map(sortBy(body.items, .n, "desc"), .name) == ["b", "a"] && filter(body.items, .n > 1)[0].name == "b"`, body: push, want: true},
 		{name: "filter to nothing", src: `filter(body.items, .n > 100)[0].name == nil`, body: push, want: true, missing: "(…)[0]"},
 
+		{name: "last of those that match", src: `last(filter(body.list, # != "y")) == "x" && body.ref == "refs/heads/main" && "y" == last(body.list) && last(filter(body.items, .n > 0)).name == "b"`, body: push, want: true},
+		{name: "names of days and months", src: `string(now().Weekday()) == "Sunday" && string(now().Month()) == "March" && string(duration("90s")) == "1m30s"`, body: push, want: true},
+		{name: "a function that fails is named", src: `int(body.ref) > 1`, body: push, err: "int does not work on what this event has there"},
 		{name: "no body", src: `body == nil && body.x == nil && raw == ""`, body: ``, want: true, missing: "body.x"},
 		{name: "broken body", src: `body == nil && raw == "{"`, body: `{`, want: true},
 	}

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // flushEvery is how old output may be before it is stored.
@@ -169,9 +171,27 @@ func newMasker(secrets []Secret) *masker {
 	return m
 }
 
-// minLine is the length from which a line of a secret of several is looked for
-// by itself: a key may be printed line by line.
-const minLine = 8
+// keyLike is a line of a secret, or the value of a line name=value or name: value
+// in it, that looks like a key rather than like a word: a secret may be a file
+// of which most lines are nothing special.
+var keyLike = regexp.MustCompile(`^[A-Za-z0-9+/_.~-]{12,}={0,2}$`)
+
+func isKeyLike(s string) bool {
+	return keyLike.MatchString(s) && strings.ContainsAny(s, "0123456789") && strings.ContainsFunc(s, unicode.IsLetter)
+}
+
+// lineValue is what of a line of a secret may be a key by itself.
+func lineValue(line string) string {
+	line = strings.TrimSpace(line)
+	if !isKeyLike(line) {
+		if _, value, ok := strings.Cut(line, ": "); ok {
+			line = value
+		} else if _, value, ok := strings.Cut(line, "="); ok {
+			line = value
+		}
+	}
+	return strings.Trim(line, `"',; `)
+}
 
 // forms are the ways in which a secret's value turns up in outputs: as it is,
 // its lines, and the usual encodings.
@@ -191,8 +211,8 @@ func forms(secret string) []string {
 		all = append(all, js[1:len(js)-1])
 	}
 	for line := range strings.Lines(value) {
-		if line = strings.TrimSpace(line); len(line) >= minLine {
-			all = append(all, line)
+		if v := lineValue(line); isKeyLike(v) {
+			all = append(all, v)
 		}
 	}
 	return all

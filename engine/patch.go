@@ -65,6 +65,11 @@ func functions() []expr.Option {
 		expr.Function(fnMatches, evalMatches, new(func(ev, any, any) bool)),
 		expr.Function("uniq", evalUniq, new(func(ev, []any) []any), new(func(ev, []string) []any)),
 		expr.DisableBuiltin("now"),
+		// expr v1.17.8 leaves values on its stack where it runs a loop backwards: in
+		// findLast, findLastIndex, and last(filter(…)) once it is optimized.
+		expr.DisableBuiltin("findLast"),
+		expr.DisableBuiltin("findLastIndex"),
+		expr.Optimize(false),
 	}
 	for _, name := range stateful() {
 		options = append(options, expr.DisableBuiltin(name))

@@ -50,8 +50,7 @@ type Ref struct {
 	State State
 	Due   time.Time
 
-	reads int       // how often it could not be read; not stored
-	gone  time.Time // since when its rule is gone; not stored
+	reads int // how often it could not be read; not stored
 }
 
 // Ref returns the run's Ref.

@@ -211,6 +211,9 @@ func (a *attempt) logStep(r *StepResult) {
 	if said := lastWords(r); said != "" {
 		attrs = append(attrs, "said", said)
 	}
+	if r.Err != "" {
+		attrs = append(attrs, "err", r.Err)
+	}
 	a.log.Debug("step ended", attrs...)
 }
 

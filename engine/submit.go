@@ -94,7 +94,7 @@ func judge(rules *RuleSet, ev *Event) (a *Acceptance) {
 func (e *Engine) logAccepted(a *Acceptance, receipt Receipt) {
 	ev := a.Event
 	if receipt.Duplicate {
-		e.log.Info("event is a duplicate", "event", receipt.Event, "bucket", ev.Bucket, "delivery", ev.Delivery)
+		e.log.Info("event is a duplicate", "event", receipt.Event, "bucket", ev.Bucket)
 		return
 	}
 	e.log.Info("event received", "event", ev.ID, "bucket", ev.Bucket, "method", ev.Method, "bytes", len(ev.Body), "runs", len(a.Runs))
@@ -102,13 +102,17 @@ func (e *Engine) logAccepted(a *Acceptance, receipt Receipt) {
 		e.log.Error("no rule could be asked", "event", ev.ID, "err", a.MatchErr)
 	}
 	if a.BodyErr != "" {
-		e.log.Debug("body is not parsed", "event", ev.ID, "err", a.BodyErr)
+		level := slog.LevelDebug
+		if len(a.Runs) == 0 { // the likely reason
+			level = slog.LevelWarn
+		}
+		e.log.Log(context.Background(), level, "body is not parsed", "event", ev.ID, "err", a.BodyErr)
 	}
 	for i, v := range a.Verdicts {
 		e.logVerdict(ev, v, len(a.Runs) == 0 && i < maxToldVerdicts)
 	}
 	if len(a.Runs) == 0 && len(a.Verdicts) == 0 {
-		e.log.Info("no rule is for this bucket", "event", ev.ID, "bucket", ev.Bucket)
+		e.log.Info("no rule that is switched on is for this bucket", "event", ev.ID, "bucket", ev.Bucket)
 	}
 }
 

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -21,6 +21,7 @@ type attempt struct {
 	limit time.Duration // for the actions of this attempt
 	left  time.Duration // of limit: waiting for the store takes nothing of it
 
+	began    time.Time
 	finished []*StepResult // of earlier attempts
 	results  []*StepResult // of the rule's steps so far, in either way: what later ones see
 
@@ -37,7 +38,7 @@ const (
 	maxReads  = 10               // then the run fails
 	goneAgain = 5 * time.Second  // its rule is gone
 	goneGrace = 10 * time.Minute // then it is abandoned: until then the rule may come back
-	maxCuts   = 20               // ends of hookrun that a run may see: it may be what causes them
+	maxCuts   = 20               // ends of hookrun that a run may see, the last of them a crash: it may be the cause
 )
 
 // work makes one attempt of the run, and frees its lane.
@@ -56,15 +57,12 @@ func (e *Engine) begin(ctx context.Context, ref Ref) (a *attempt, again *Ref) {
 	if err != nil {
 		return nil, e.unreadable(ctx, ref, run, err)
 	}
-	if run.Cut >= maxCuts {
-		e.settle(ctx, run, Failed, fmt.Errorf("hookrun ended %d times while it ran", run.Cut))
-		return nil, nil
-	}
 	rules := e.rules.Load()
 	rule := rules.Rule(run.Rule)
 	if rule == nil {
 		return nil, e.ruleGone(ctx, ref, run)
 	}
+	e.ruleBack(run.Rule)
 	log := e.log.With("run", run.ID, "rule", run.Rule)
 	if rule.Hash != run.RuleHash {
 		log.Info("rule was edited since the run was queued; it runs as it is now")
@@ -72,7 +70,7 @@ func (e *Engine) begin(ctx context.Context, ref Ref) (a *attempt, again *Ref) {
 	limit := cmp.Or(rule.Timeout, DefaultTimeout)
 	return &attempt{
 		Engine: e, log: log, mask: newMasker(rules.Secrets), rule: rule,
-		run: run, event: event, limit: limit, left: limit, finished: finished(steps),
+		run: run, event: event, limit: limit, left: limit, began: time.Now(), finished: finished(steps),
 	}, nil
 }
 
@@ -114,16 +112,32 @@ func (e *Engine) unreadable(ctx context.Context, ref Ref, run *Run, err error) *
 // ruleGone puts off a run whose rule is gone: a rule that is moved from one file
 // to another is away between two saves.
 func (e *Engine) ruleGone(ctx context.Context, ref Ref, run *Run) *Ref {
-	if ref.gone.IsZero() {
-		ref.gone = time.Now()
-		e.log.Warn("rule of a run is gone; the run waits for it to come back", "run", run.ID, "rule", run.Rule, "for", goneGrace)
+	e.mu.Lock()
+	since, known := e.gone[run.Rule]
+	if !known {
+		since = time.Now()
+		e.gone[run.Rule] = since
 	}
-	if time.Since(ref.gone) >= goneGrace {
+	e.mu.Unlock()
+	off := slices.ContainsFunc(e.rules.Load().Off, func(r *Rule) bool { return r.Name == run.Rule })
+	switch {
+	case !known && off:
+		e.log.Warn("rule is switched off; its runs wait until it is on", "rule", run.Rule)
+	case !known:
+		e.log.Warn("rule of a run is gone; the run waits for it to come back", "run", run.ID, "rule", run.Rule, "for", goneGrace)
+	case !off && time.Since(since) >= goneGrace:
 		e.settle(ctx, run, Abandoned, errGone)
 		return nil
 	}
 	ref.Due = time.Now().Add(goneAgain)
 	return &ref
+}
+
+// ruleBack forgets that the rule was gone.
+func (e *Engine) ruleBack(rule string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.gone, rule)
 }
 
 // settle ends a run that is not tried any more.
@@ -184,11 +198,15 @@ func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 func (a *attempt) logRun() {
 	run := a.run
 	attrs := append([]any{"event", run.Event, "attempt", run.Attempt}, exitAttrs(a.last)...)
+	attrs = append(attrs, "duration", time.Since(a.began).Round(time.Millisecond))
 	switch {
 	case run.State == Done:
-		a.log.Info("run done", append(attrs, "duration", run.Finished.Sub(run.Started).Round(time.Millisecond))...)
+		a.log.Info("run done", attrs...)
 	case run.State == Failed:
-		a.log.Error("run failed", append(attrs, "duration", run.Finished.Sub(run.Started).Round(time.Millisecond), "err", run.Err)...)
+		if left := a.rule.Retry.Attempts - (run.Attempt - run.Cut); left > 0 {
+			attrs = append(attrs, "not_tried_again", "it would fail again")
+		}
+		a.log.Error("run failed", append(attrs, "err", run.Err)...)
 	case run.Due.IsZero():
 		a.log.Info("run is cut off and goes on at the next start", attrs...)
 	default:

@@ -38,7 +38,10 @@ func runCheck(_ context.Context, p Process, c command, args []string) error {
 	if g == nil {
 		return exitError(exitFailed)
 	}
-	fmt.Fprintf(p.Stdout, "%s: %s", paths.String(), count(len(g.Rules.Rules), "rule"))
+	fmt.Fprintf(p.Stdout, "%s: %s", paths.String(), count(len(g.Rules.Rules)+len(g.Rules.Off), "rule"))
+	if n := len(g.Rules.Off); n > 0 {
+		fmt.Fprintf(p.Stdout, ", %d of them switched off", n)
+	}
 	if n := len(g.Warnings); n > 0 {
 		fmt.Fprintf(p.Stdout, ", %s", count(n, "warning"))
 	}

@@ -120,7 +120,8 @@ Commands:
 		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
 	b.WriteString(`
-hookrun COMMAND -h prints the manual of a command.
+hookrun COMMAND -h prints the manual of a command, hookrun run -h that of
+hookrun -rules.
 `)
 	return b.String()
 }
@@ -187,9 +188,14 @@ func flags(c command) *flag.FlagSet {
 }
 
 func printManual(p Process, c command, fs *flag.FlagSet) {
-	fmt.Fprintf(p.Stdout, "%s\n\nFlags:\n", strings.TrimSpace(c.manual))
-	fs.SetOutput(p.Stdout)
-	fs.PrintDefaults()
+	fmt.Fprintln(p.Stdout, strings.TrimSpace(c.manual))
+	flags := 0
+	fs.VisitAll(func(*flag.Flag) { flags++ })
+	if flags > 0 {
+		fmt.Fprint(p.Stdout, "\nFlags:\n")
+		fs.SetOutput(p.Stdout)
+		fs.PrintDefaults()
+	}
 }
 
 // parse reads the flags. Words behind them are an error unless the command
@@ -216,7 +222,8 @@ func flagHint(fs *flag.FlagSet, err error) string {
 		return manual
 	}
 	var names []string
-	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	fs.VisitAll(func(f *flag.Flag) { names = append(names, "-"+f.Name) })
+	wrong = "-" + wrong
 	if hint := engine.Nearest(wrong, names); hint != "" {
 		return hint
 	}

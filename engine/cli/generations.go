@@ -14,7 +14,12 @@ const rulesManual = `hookrun rules [-data FOLDER]
 
 Lists the generations of rules that were in force, the newest first: number,
 since when, files. * marks the one that stands in the files now. hookrun
-rollback goes back to one.`
+rollback goes back to one.
+
+Example:
+  hookrun rules -data /var/lib/hookrun
+
+Exit codes: 0 done, 1 there is none, 2 wrong usage.`
 
 func rulesCommand() command {
 	return command{name: "rules", summary: "list the generations of rules that were in force", manual: rulesManual, run: runRules}
@@ -46,14 +51,17 @@ func runRules(_ context.Context, p Process, c command, args []string) error {
 
 const rollbackManual = `hookrun rollback -rules FILE [flags] [N]
 
-Puts the rules files back to generation N, or, without N, to the one before what
-stands there now: where that is broken, to the one in force. What stands there is kept in the data folder first. A running hookrun
-takes the files as it takes every edit.
+Puts the rules files back to generation N. Without N it goes one back: from a
+broken file to the rules in force, else to those before. What stands there is
+kept in the data folder first. A running hookrun takes the files as it takes
+every edit.
 
 Examples:
   hookrun rules
   hookrun rollback -rules rules.yaml
-  hookrun rollback -rules rules.yaml 12`
+  hookrun rollback -rules rules.yaml 12
+
+Exit codes: 0 done, 1 there is no such generation, 2 wrong usage.`
 
 func rollbackCommand() command {
 	return command{name: "rollback", summary: "put the rules files back to an earlier generation", manual: rollbackManual, run: runRollback}
@@ -78,9 +86,9 @@ func runRollback(_ context.Context, p Process, c command, args []string) error {
 	}
 	replaced, err := archive.Restore(n, paths, time.Now())
 	if err != nil {
-		return err
+		return withHint(err, "hookrun rules lists the generations")
 	}
-	fmt.Fprintf(p.Stdout, "%s is generation %d again\n", paths.String(), n)
+	fmt.Fprintf(p.Stdout, "%s holds again what it held in generation %d\n", paths.String(), n)
 	if replaced != "" {
 		fmt.Fprintf(p.Stdout, "what stood there is kept in %s\n", replaced)
 	}

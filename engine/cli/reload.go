@@ -76,6 +76,7 @@ func (l *loader) first() (*rules.Generation, error) {
 	}
 	entry, files, err := l.archive.Newest(l.paths)
 	if err != nil || files == nil {
+		l.log.Error("hookrun does not start: the rules have problems, and no good ones from before are kept")
 		return nil, exitError(exitFailed)
 	}
 	if g, _ = rules.Parse(files, l.options); g == nil { // a secret or a folder of theirs is gone, say: the file's own problems are the news

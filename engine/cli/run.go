@@ -47,7 +47,8 @@ Examples:
   RELAY_KEY=… RELAY_SECRET=… hookrun -rules rules.yaml -listen :8080
 
 Exit codes: 0 ended by a signal, 1 it could not start, 2 wrong usage, 75 the
-disk failed; nothing accepted is lost, and the next start goes on.`
+disk failed, and the next start goes on; or the store is damaged, see
+-on-corrupt.`
 
 // runOptions are the flags of run.
 type runOptions struct {
@@ -55,8 +56,8 @@ type runOptions struct {
 	listen, data   string
 	logFormat      string
 	verbose        bool
-	grace          time.Duration
-	keepAge        time.Duration
+	grace          span
+	keepAge        span
 	keepSize       byteSize
 	onCorruptFresh bool
 }
@@ -66,17 +67,17 @@ func runCommand() command {
 }
 
 func runRun(ctx context.Context, p Process, c command, args []string) error {
-	o := runOptions{keepSize: store.DefaultKeepSize}
+	o := runOptions{grace: span(engine.DefaultGrace), keepAge: span(store.DefaultKeepAge), keepSize: store.DefaultKeepSize}
 	fs := flags(c)
 	fs.Var(&o.rules, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
 	fs.StringVar(&o.listen, "listen", "", "also take webhooks over HTTP on this `ADDRESS`")
 	fs.StringVar(&o.logFormat, "log", "text", "log `FORMAT`: text or json")
 	fs.BoolVar(&o.verbose, "v", false, "log more: rules that did not match and why, steps")
-	fs.DurationVar(&o.grace, "grace", engine.DefaultGrace, "how long running commands may go on at the end")
-	fs.DurationVar(&o.keepAge, "keep-age", store.DefaultKeepAge, "how long finished events are kept")
+	fs.Var(&o.grace, "grace", "how long running commands may go on at the end: a `TIME` such as 30s")
+	fs.Var(&o.keepAge, "keep-age", "how long finished events are kept: a `TIME` such as 12h or 30d")
 	fs.Var(&o.keepSize, "keep-size", "`SIZE` of the store beyond which the oldest finished events go")
 	var onCorrupt string
-	fs.StringVar(&onCorrupt, "on-corrupt", "stop", "a damaged store: stop, or put it aside and start fresh")
+	fs.StringVar(&onCorrupt, "on-corrupt", "stop", "the `WAY` with a damaged store: stop, or fresh: put it aside and begin a new one")
 	dataFlag(fs, &o.data)
 	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
@@ -154,7 +155,7 @@ func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) erro
 		return err
 	}
 	r.store, err = store.Open(ctx, store.Options{
-		Dir: o.data, Log: log, KeepAge: o.keepAge, KeepSize: int64(o.keepSize), FreshOnCorrupt: o.onCorruptFresh,
+		Dir: o.data, Log: log, KeepAge: time.Duration(o.keepAge), KeepSize: int64(o.keepSize), FreshOnCorrupt: o.onCorruptFresh,
 	})
 	if err == nil {
 		err = r.withStore(ctx, p)
@@ -215,7 +216,7 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 		return err
 	}
 	r.engine, err = engine.Open(ctx, engine.Options{
-		Store: r.store, Rules: r.first.Rules, Log: r.log, Grace: r.options.grace,
+		Store: r.store, Rules: r.first.Rules, Log: r.log, Grace: time.Duration(r.options.grace),
 		TempDir: temp, Hurry: r.hurry, Reap: actions.KillLeftover,
 	})
 	if err != nil {
@@ -226,10 +227,13 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
+	working, stopWork := context.WithCancel(ctx)
+	defer stopWork()
 	var wg sync.WaitGroup
-	wg.Go(func() { r.engine.Run(ctx) }) // starts nothing new once ctx ends
+	wg.Go(func() { r.engine.Run(working) }) // starts nothing new once ctx ends
 	r.greet()
 	err = r.takeIn(ctx, p)
+	stopWork() // where the intake failed ctx goes on
 	wg.Wait()
 	r.log.Info("stopped", "waiting", r.engine.Waiting())
 	return err
@@ -272,7 +276,7 @@ func listenHint(address string) string {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return "an address has a port, as in -listen :8080 or -listen 127.0.0.1:8080"
 	}
-	return "-listen ADDRESS takes another one; the address may be in use by another hookrun"
+	return "-listen ADDRESS takes another one; is another hookrun, or another program, there already?"
 }
 
 // health is for everybody who reaches the intake: the log says more.
@@ -316,7 +320,7 @@ func (r *running) takeIn(ctx context.Context, p Process) error {
 	wg.Go(func() { r.reload(ctx, p) })
 	wg.Go(func() {
 		<-ctx.Done()
-		r.log.Info("stopping: no more webhooks are taken, running commands may end", "grace", r.options.grace)
+		r.log.Info("stopping: no more webhooks are taken; running commands may go on for the grace time, a second signal ends them now", "grace", time.Duration(r.options.grace))
 	})
 	var served error
 	if r.socket != nil {

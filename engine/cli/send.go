@@ -28,6 +28,8 @@ A body that is JSON is sent as application/json, another as a form, unless a
 a whole HTTP request, as a sender wrote it, is sent as that: its method, query,
 headers and body.
 
+A hookrun with a relay takes it only where it was started with -listen.
+
 Examples:
   hookrun send -bucket deploys -body '{"ref":"refs/heads/main"}'
   hookrun send -bucket deploys -header 'X-GitHub-Event: push' -body @push.json
@@ -152,7 +154,7 @@ func post(req *http.Request, p Process) error {
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
-		return withHint(fmt.Errorf("send: %w", err), "is hookrun running there? -to names its address")
+		return withHint(fmt.Errorf("send: %w", err), "is hookrun running there? with a relay it listens only with -listen; -to names its address")
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxSendAnswer))
@@ -160,7 +162,7 @@ func post(req *http.Request, p Process) error {
 		return fmt.Errorf("send: read the answer: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("send: %s: %s", resp.Status, strings.TrimSpace(string(answer)))
+		return refused(resp.Status, answer)
 	}
 	var receipt server.Receipt
 	if err := json.Unmarshal(answer, &receipt); err != nil || receipt.Event == "" {
@@ -174,4 +176,14 @@ func post(req *http.Request, p Process) error {
 		fmt.Fprintln(p.Stdout, "no rule matched")
 	}
 	return nil
+}
+
+// refused is the error of an answer that is not 2xx: hookrun's own tells what is
+// wrong and the mend.
+func refused(status string, answer []byte) error {
+	var said struct{ Error, Hint string }
+	if err := json.Unmarshal(answer, &said); err != nil || said.Error == "" {
+		return fmt.Errorf("send: %s: %s", status, strings.TrimSpace(string(answer)))
+	}
+	return withHint(fmt.Errorf("send: %s: %s", status, said.Error), "%s", said.Hint)
 }

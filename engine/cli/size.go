@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // byteSize is a flag such as 512MiB or 1GiB.
@@ -39,9 +40,36 @@ func (s *byteSize) Set(v string) error {
 		}
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-	if err != nil || n <= 0 || n > 1<<62/unit {
+	if err != nil || n <= 0 || n > 1<<62/unit || n*unit < 1<<20 { // 5 is no size that anybody means
 		return fmt.Errorf("want a size such as 512MiB or 10GiB")
 	}
 	*s = byteSize(n * unit)
+	return nil
+}
+
+// span is a flag such as 30s, 12h or 30d.
+type span time.Duration
+
+// String implements flag.Value.
+func (s *span) String() string {
+	d := time.Duration(*s)
+	if day := 24 * time.Hour; d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
+}
+
+// Set implements flag.Value.
+func (s *span) Set(v string) error {
+	d, err := time.ParseDuration(v)
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		var n int
+		n, err = strconv.Atoi(days)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d < 0 || d > 100*365*24*time.Hour {
+		return fmt.Errorf("want a time such as 30s, 12h or 30d")
+	}
+	*s = span(d)
 	return nil
 }

@@ -40,8 +40,11 @@ func (a *Archive) Before(paths []string) (int, error) {
 			next = i + 1
 		}
 	}
-	if next == len(list) {
-		return 0, errors.New("there is no earlier generation of these rules")
+	switch {
+	case len(list) == 0:
+		return 0, errors.New("no generation of these rules is kept")
+	case next == len(list):
+		return 0, errors.New("what stands there is the oldest content that is kept; hookrun rollback -rules FILE N goes to another")
 	}
 	return list[next].N, nil
 }

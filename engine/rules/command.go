@@ -97,33 +97,94 @@ func (a action) arg(n *yaml.Node) actions.Arg {
 func (a action) noCode(items []*yaml.Node, args []actions.Arg) {
 	flags, before := "", "" // of the program that stands last; the element before
 	sticky := false         // that program's flags may come behind its other arguments
-	operand := false        // its first operand, still to come, is a command or code
+	operand := ""           // a program whose first operand, still to come, is a command or code
 	for i, arg := range args {
 		text, start := literal(arg.Text), arg.Text.LeadingLiteral()
-		code := flags == everything || takesCode(before, flags) || operand && start == ""
+		code := flags == everything || takesCode(before, flags) || operand != "" && start == ""
 		option := strings.HasPrefix(start, "-") || strings.HasPrefix(start, "+")
 		if arg.Text.HasExpr() && (code || takesCode(start, flags)) {
 			a.d.fail(items[i], `pass it through env: and write "$NAME" in the code, or through stdin:`,
 				"a value from outside would be run as code here")
 			return
 		}
-		value := flags != "" && len(before) == 2 && before[0] == '-' // as in bash -o pipefail -c
-		command := i == 0 || operand
-		if operand && !option && !notACommand.MatchString(start) {
-			operand = false
+		value := flags != "" && takesValue(before) // as in bash -o pipefail -c
+		command := i == 0 || operand != ""
+		if operand != "" && !option && !notACommand.MatchString(start) && !hasValue(operand, before) {
+			operand = ""
 		}
 		if flags != everything && !option && (code || !value) {
 			next := codeFlags(text, command)
 			if next != "" || !sticky {
 				flags, sticky = next, takesCommandLate(text)
 			}
-			operand = operand || command && firstOperandIsCode(text)
+			if name := programName(text); command && firstOperandIsCode(name) {
+				operand = name
+			}
 		}
 		if !(code && option) { // bash -c -e takes the element after -e
 			before = text
 		}
 	}
 	a.noCodeOnStdin(args)
+}
+
+// takesValue reports whether a flag may have its value in the next element: one
+// letter, a group that ends in o as in bash -euo pipefail, or a long flag
+// without "=".
+func takesValue(flag string) bool {
+	switch {
+	case strings.HasPrefix(flag, "--"):
+		return len(flag) > 2 && !strings.Contains(flag, "=")
+	case !strings.HasPrefix(flag, "-") || len(flag) < 2:
+		return false
+	}
+	return len(flag) == 2 || strings.HasSuffix(flag, "o") || strings.HasSuffix(flag, "O")
+}
+
+// hasValue reports whether a flag of a program in firstOperandIsCode has its
+// value in the next element.
+func hasValue(program, flag string) bool {
+	letters := ""
+	switch program {
+	case "sudo", "doas":
+		letters = "ughpCrtTUDR"
+	case "env":
+		letters = "uC"
+	case "timeout":
+		letters = "sk"
+	case "nice", "ionice":
+		letters = "nc"
+	case "flock":
+		letters = "wE"
+	case "xargs":
+		letters = "adEILnPs"
+	case "awk", "gawk", "mawk", "nawk":
+		letters = "Fvf"
+	case "strace":
+		letters = "eopsu"
+	case "systemd-run":
+		letters = "upHM"
+	case "python", "python3":
+		letters = "WX"
+	case "sh", "bash", "dash", "ash", "zsh", "ksh":
+		letters = "oO"
+	case "perl", "ruby":
+		letters = "I"
+	case "node":
+		letters = "r"
+	}
+	switch {
+	case strings.HasPrefix(flag, "--"):
+		return len(flag) > 2 && !strings.Contains(flag, "=")
+	case len(flag) < 2 || flag[0] != '-':
+		return false
+	}
+	return strings.Contains(letters, flag[len(flag)-1:])
+}
+
+// programName is the name of a program without its folder.
+func programName(program string) string {
+	return strings.TrimSuffix(path.Base(filepath.ToSlash(program)), ".exe")
 }
 
 // notACommand is what may stand before the command of env, timeout and their
@@ -157,19 +218,19 @@ const everything = "*"
 // codeFlags returns the letters of the flags that a program takes code with, ""
 // where there are none. command says that it stands where a command must.
 func codeFlags(program string, command bool) string {
-	name := strings.TrimSuffix(path.Base(filepath.ToSlash(program)), ".exe")
+	name := programName(program)
 	switch name {
-	case "sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "su", "runuser", "flock", "script", "psql", "git":
+	case "sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "tcsh", "csh", "su", "runuser", "flock", "script", "psql", "git":
 		return "c"
 	case "perl":
 		return "eE"
 	case "ruby", "lua", "Rscript", "osascript", "mysql", "mariadb":
 		return "e"
-	case "node":
+	case "node", "bun":
 		return "ep"
 	case "php":
 		return "r"
-	case "cmd", "powershell", "pwsh", "ssh", "watch", "parallel", "eval", "deno":
+	case "cmd", "powershell", "pwsh", "ssh", "watch", "parallel", "eval":
 		if command { // else a folder cmd, a service ssh
 			return everything
 		}
@@ -183,7 +244,7 @@ func codeFlags(program string, command bool) string {
 // takesCommandLate reports whether the program's -c may come behind operands:
 // su app -c command.
 func takesCommandLate(program string) bool {
-	return slices.Contains([]string{"su", "runuser", "flock", "script"}, path.Base(filepath.ToSlash(program)))
+	return slices.Contains([]string{"su", "runuser", "flock", "script", "psql", "mysql", "mariadb"}, programName(program))
 }
 
 // firstOperandIsCode reports whether the program runs its first operand: as a
@@ -191,8 +252,9 @@ func takesCommandLate(program string) bool {
 func firstOperandIsCode(program string) bool {
 	return slices.Contains([]string{
 		"env", "sudo", "doas", "nohup", "timeout", "nice", "ionice", "setsid", "stdbuf", "xargs", "time", "strace", "systemd-run", "unshare",
-		"awk", "gawk", "mawk", "nawk", "sed",
-	}, path.Base(filepath.ToSlash(program)))
+		"chroot", "flock", "npx", "awk", "gawk", "mawk", "nawk", "sed",
+		"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "tcsh", "csh", "python", "python3", "perl", "ruby", "node", "php",
+	}, program)
 }
 
 // takesCode reports whether arg is a flag with one of the letters, alone or in a
@@ -201,8 +263,9 @@ func takesCode(arg, letters string) bool {
 	if letters == "" || !strings.HasPrefix(arg, "-") {
 		return false
 	}
-	if strings.HasPrefix(arg, "--") {
-		return strings.Contains(letters, "e") && strings.HasPrefix(arg, "--eval")
+	if name, ok := strings.CutPrefix(arg, "--"); ok {
+		name, _, _ = strings.Cut(name, "=")
+		return slices.Contains([]string{"eval", "command", "execute", "print", "run"}, name)
 	}
 	return strings.ContainsAny(arg, letters)
 }

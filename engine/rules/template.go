@@ -53,7 +53,7 @@ func (d *decoder) template(n *yaml.Node, c *engine.Compiler, f field) *engine.Te
 		name := n.Value[m[4]:m[5]]
 		hint := fmt.Sprintf("write ${env:%s} for the variable, $${%s} for the text itself", name, name)
 		if f.refused != "" {
-			hint = fmt.Sprintf("variables are not expanded here: write the value, or $${%s} for the text itself", name)
+			hint = fmt.Sprintf("hookrun expands no variables here: write the value, or $${%s} for the text itself, as for a shell's -c", name)
 		}
 		d.note(line, col, hint, fmt.Sprintf("${%s} stays as it is", name), true)
 	}

@@ -89,8 +89,9 @@ func (s *Server) route(life context.Context, w http.ResponseWriter, r *http.Requ
 			fmt.Sprintf("more than %d header fields", maxHeaderFields), "").with("Connection", "close")
 	}
 	if s.local && isForeign(r) {
-		return refuse(http.StatusForbidden, "websites can't send webhooks to this machine",
-			"this intake is for the machine's own use; -listen ADDRESS opens one for others")
+		s.log.Debug("refused what is not from this machine", "host", r.Host, "remote", r.RemoteAddr)
+		return refuse(http.StatusForbidden, "this intake answers to localhost alone, and to no website",
+			"for a tunnel or a proxy start hookrun with -listen 127.0.0.1:8080")
 	}
 	bucket, rest, ok := hookPath(path)
 	if !ok {

@@ -39,7 +39,11 @@ func (s *strangers) note(log *slog.Logger, bucket, remote string) {
 		return
 	}
 	s.seen[bucket] = true
-	log.Warn("no rule is for this bucket", "bucket", bucket, "remote", remote, "left_out", s.leftOut)
+	attrs := []any{"bucket", bucket, "remote", remote}
+	if s.leftOut > 0 {
+		attrs = append(attrs, "left_out", s.leftOut)
+	}
+	log.Warn("no rule is for this bucket", attrs...)
 	s.leftOut = 0
 }
 

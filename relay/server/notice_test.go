@@ -38,7 +38,7 @@ func TestUnknownBucketsAreLogged(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log logged
 			post(New(Options{Inbox: &choosy{}, Log: log.logger()}).Handler(), tt.bucket)
-			wantLogged(t, &log, `level=WARN msg="no rule is for this bucket" bucket=`+tt.want+` remote=192.0.2.1:1234 left_out=0`)
+			wantLogged(t, &log, `level=WARN msg="no rule is for this bucket" bucket=`+tt.want+` remote=192.0.2.1:1234`)
 		})
 	}
 }
