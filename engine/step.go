@@ -74,6 +74,9 @@ func (a *attempt) step(ctx context.Context, index int, step *Step) error {
 	}
 	a.hide(&result.Output)
 	a.ended, a.last = result, result
+	if isCommand(result.Kind) && result.State != StepSkipped {
+		a.command = result
+	}
 	a.logStep(result)
 	if err == nil {
 		return nil

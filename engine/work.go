@@ -29,7 +29,8 @@ type attempt struct {
 	// the run's end it takes one commit.
 	ended *StepResult
 
-	last *StepResult // of the step that ran last; nil: none did
+	last    *StepResult // of the step that ran last; nil: none did
+	command *StepResult // of the command that ran last; nil: none did
 }
 
 // Why a run waits although its turn has come, and for how long.
@@ -197,7 +198,11 @@ func (a *attempt) finish(ctx context.Context, err error) (again *Ref) {
 
 func (a *attempt) logRun() {
 	run := a.run
-	attrs := append([]any{"event", run.Event, "attempt", run.Attempt}, exitAttrs(a.last)...)
+	decided := a.last
+	if run.State == Done {
+		decided = a.command
+	}
+	attrs := append([]any{"event", run.Event, "attempt", run.Attempt}, exitAttrs(decided)...)
 	attrs = append(attrs, "duration", time.Since(a.began).Round(time.Millisecond))
 	switch {
 	case run.State == Done:
