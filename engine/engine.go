@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -57,7 +58,7 @@ type Engine struct {
 	mu           sync.Mutex // guards what follows
 	pending      int        // events that are being accepted
 	pendingBytes int
-	gone         map[string]time.Time // since when rules that have runs are gone, or off
+	gone         map[string]time.Time // since when rules that have runs are gone; zero: switched off
 }
 
 // Open makes an engine and recovers what the store holds: runs that were cut
@@ -89,7 +90,12 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 
 // SetRules swaps the rules whole. Events that are being matched and runs that
 // are running keep those that they began with.
-func (e *Engine) SetRules(rules *RuleSet) { e.rules.Store(rules) }
+func (e *Engine) SetRules(rules *RuleSet) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rules.Store(rules)
+	maps.DeleteFunc(e.gone, func(rule string, _ time.Time) bool { return rules.Rule(rule) != nil })
+}
 
 // Rules returns the rules in force.
 func (e *Engine) Rules() *RuleSet { return e.rules.Load() }

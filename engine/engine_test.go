@@ -460,7 +460,9 @@ func TestRunsOfARuleThatIsOffWaitForIt(t *testing.T) {
 		if run := h.run(id); run.State != engine.Queued {
 			t.Errorf("run is %s while its rule is off, want queued", run.State)
 		}
-		h.SetRules(engine.NewRuleSet([]*engine.Rule{rule("b", doing(fine))}, "h3"))
+		h.SetRules(engine.NewRuleSet(nil, "h3"))
+		pass(time.Minute) // the time for which it was off does not count as gone
+		h.SetRules(engine.NewRuleSet([]*engine.Rule{rule("b", doing(fine))}, "h4"))
 		pass(time.Minute)
 		if run := h.run(id); run.State != engine.Done {
 			t.Errorf("run is %s after its rule was switched on, want done", run.State)
@@ -479,6 +481,38 @@ func TestRuleThatComesBackFindsItsRuns(t *testing.T) {
 		pass(time.Minute)
 		if run := h.run(id); run.State != engine.Done {
 			t.Errorf("run is %s after its rule came back, want done", run.State)
+		}
+	})
+}
+
+// TestEachAbsenceOfARuleHasItsOwnGrace: also where nothing ran in between.
+func TestEachAbsenceOfARuleHasItsOwnGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := doing(func(context.Context, engine.Input) (engine.Output, error) {
+			time.Sleep(time.Hour)
+			return engine.Output{}, nil
+		})
+		h := start(t, &shakyStore{}, engine.Options{MaxRuns: 1}, rule("a", slow), rule("b", doing(fine)))
+		defer h.stop()
+		none, both := engine.NewRuleSet(nil, "h2"), engine.NewRuleSet([]*engine.Rule{rule("a", slow), rule("b", doing(fine))}, "h3")
+		id := h.submit("b").Runs[0].ID
+		synctest.Wait() // done: b has no run that waits
+		h.submit("a")
+		second := h.submit("b").Runs[0].ID // waits for the one slot
+		pass(time.Second)
+		h.SetRules(none)
+		pass(90 * time.Minute) // a is done after an hour, and b is gone for half of one
+		if run := h.run(second); h.run(id).State != engine.Done || run.State != engine.Abandoned {
+			t.Fatalf("the second run of b is %s, want abandoned", run.State)
+		}
+		h.SetRules(both)
+		h.submit("a")
+		third := h.submit("b").Runs[0].ID
+		pass(time.Second)
+		h.SetRules(none)
+		pass(time.Hour + time.Minute)
+		if run := h.run(third); run.State != engine.Queued {
+			t.Errorf("the third run of b is %s after a minute without its rule, want queued", run.State)
 		}
 	})
 }

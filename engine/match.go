@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // NewRuleSet makes a generation of rules, in their order, whose names are all
@@ -17,6 +18,7 @@ func NewRuleSet(rules []*Rule, hash string) *RuleSet {
 		byName:   make(map[string]*Rule, len(rules)),
 		order:    make(map[*Rule]int, len(rules)),
 	}
+	s.mask = sync.OnceValue(func() *masker { return newMasker(s.Secrets) })
 	for i, r := range rules {
 		s.byName[r.Name] = r
 		s.order[r] = i

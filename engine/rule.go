@@ -55,6 +55,7 @@ type RuleSet struct {
 	// same: a sender that is told 404 may switch its hook off for good.
 	Off []*Rule
 
+	mask     func() *masker     // of Secrets; made when it is first asked for
 	byBucket map[string][]*Rule // rules that name a bucket, in order
 	anywhere []*Rule            // rules that name none, in order
 	byName   map[string]*Rule

@@ -63,14 +63,13 @@ func (e *Engine) begin(ctx context.Context, ref Ref) (a *attempt, again *Ref) {
 	if rule == nil {
 		return nil, e.ruleGone(ctx, ref, run)
 	}
-	e.ruleBack(run.Rule)
 	log := e.log.With("run", run.ID, "rule", run.Rule)
 	if rule.Hash != run.RuleHash {
 		log.Info("rule was edited since the run was queued; it runs as it is now")
 	}
 	limit := cmp.Or(rule.Timeout, DefaultTimeout)
 	return &attempt{
-		Engine: e, log: log, mask: newMasker(rules.Secrets), rule: rule,
+		Engine: e, log: log, mask: rules.mask(), rule: rule,
 		run: run, event: event, limit: limit, left: limit, began: time.Now(), finished: finished(steps),
 	}, nil
 }
@@ -111,22 +110,18 @@ func (e *Engine) unreadable(ctx context.Context, ref Ref, run *Run, err error) *
 }
 
 // ruleGone puts off a run whose rule is gone: a rule that is moved from one file
-// to another is away between two saves.
+// to another is away between two saves. One that is switched off may be so for
+// any time.
 func (e *Engine) ruleGone(ctx context.Context, ref Ref, run *Run) *Ref {
-	e.mu.Lock()
-	since, known := e.gone[run.Rule]
-	if !known {
-		since = time.Now()
-		e.gone[run.Rule] = since
-	}
-	e.mu.Unlock()
-	off := slices.ContainsFunc(e.rules.Load().Off, func(r *Rule) bool { return r.Name == run.Rule })
+	how, since := e.absence(run.Rule)
 	switch {
-	case !known && off:
+	case how == isBack:
+		return &ref
+	case how == isNew && since.IsZero():
 		e.log.Warn("rule is switched off; its runs wait until it is on", "rule", run.Rule)
-	case !known:
+	case how == isNew:
 		e.log.Warn("rule of a run is gone; the run waits for it to come back", "run", run.ID, "rule", run.Rule, "for", goneGrace)
-	case !off && time.Since(since) >= goneGrace:
+	case !since.IsZero() && time.Since(since) >= goneGrace:
 		e.settle(ctx, run, Abandoned, errGone)
 		return nil
 	}
@@ -134,11 +129,35 @@ func (e *Engine) ruleGone(ctx context.Context, ref Ref, run *Run) *Ref {
 	return &ref
 }
 
-// ruleBack forgets that the rule was gone.
-func (e *Engine) ruleBack(rule string) {
+// absence is what is known of a rule that a run did not find.
+type absence int
+
+const (
+	isBack  absence = iota // it came back meanwhile
+	isNew                  // nobody was told of it yet
+	isKnown                // it was told
+)
+
+// absence notes that the rule is not there, and returns since when it is gone;
+// zero where it is only switched off. SetRules ends it.
+func (e *Engine) absence(rule string) (absence, time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.gone, rule)
+	rules := e.rules.Load()
+	if rules.Rule(rule) != nil {
+		return isBack, time.Time{}
+	}
+	since, known := e.gone[rule]
+	off := slices.ContainsFunc(rules.Off, func(r *Rule) bool { return r.Name == rule })
+	if known && off == since.IsZero() {
+		return isKnown, since
+	}
+	since = time.Now()
+	if off {
+		since = time.Time{}
+	}
+	e.gone[rule] = since
+	return isNew, since
 }
 
 // settle ends a run that is not tried any more.

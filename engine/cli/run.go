@@ -191,15 +191,15 @@ func (r *running) withStore(ctx context.Context, p Process) error {
 			r.skipWaits() // nothing can be saved any more
 		}
 	})
-	wg.Go(func() { r.relayHurry(storing, p.Hurry) })
+	wg.Go(func() { r.passHurry(storing, p.Hurry) })
 	err := r.withEngine(ctx, p)
 	closeStore()
 	wg.Wait()
 	return cmp.Or(storeErr, err)
 }
 
-// relayHurry passes the second signal on.
-func (r *running) relayHurry(ctx context.Context, hurry <-chan struct{}) {
+// passHurry passes the second signal on.
+func (r *running) passHurry(ctx context.Context, hurry <-chan struct{}) {
 	select {
 	case <-hurry:
 		r.log.Warn("not waiting any more")
