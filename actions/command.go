@@ -26,8 +26,8 @@ const useStdin = "pass it through stdin: or read the file named in HOOKRUN_BODY_
 // bodyFile is the variable that names the file with the event's body.
 const bodyFile = "HOOKRUN_BODY_FILE"
 
-// command is what a rule and an event come to: all but the body's file, which
-// is made when the command runs.
+// command is what a rule and an event come to: all but the files for the body
+// and the outputs, which are made when the command runs.
 type command struct {
 	argv    []string // the program as the rule names it, then its arguments
 	name    string   // of the program, for people: nothing from outside
@@ -35,6 +35,8 @@ type command struct {
 	dir     string   // "": hookrun's own
 	env     []string // NAME=value; of two the later one counts
 	stdin   *string  // nil: empty
+	outputs []string // names that it has to write to the file of HOOKRUN_OUTPUT
+	detach  bool
 }
 
 // check refuses what no system runs.
@@ -77,13 +79,15 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 	if ctx.Err() != nil {
 		return out, cutOff(ctx)
 	}
-	body, err := writeBody(in.TempDir, in.Event.Body)
+	if c.detach {
+		return c.runDetached(ctx, in)
+	}
+	files, err := c.makeFiles(in)
+	defer files.remove()
 	if err != nil {
 		return out, err
 	}
-	defer os.Remove(body)
-
-	p, err := c.start(in, body)
+	p, err := c.start(in, files)
 	if err != nil {
 		return out, err
 	}
@@ -104,26 +108,64 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 	case out.ExitCode != 0:
 		return out, fmt.Errorf("exit status %d", out.ExitCode)
 	}
-	return out, nil
+	out.Outputs, err = readOutputs(files.output, c.outputs)
+	return out, err
 }
 
-// writeBody puts the exact body of an event into a file that only this user
-// reads, and returns its path. The caller removes it.
-func writeBody(dir string, body []byte) (string, error) {
-	dir = cmp.Or(dir, os.TempDir())
-	f, err := os.CreateTemp(dir, "hookrun-body-*") // 0600
-	if err != nil {
-		return "", fmt.Errorf("make the file for %s in %s: %w", bodyFile, dir, bare(err))
+// files are those that a command finds through its environment.
+type files struct {
+	body   string // path
+	output string // likewise; "": the command has no outputs
+}
+
+// makeFiles makes the files of a command among those that need not last. The
+// caller removes what was made, even where there is an error.
+func (c command) makeFiles(in engine.Input) (f files, err error) {
+	dir := cmp.Or(in.TempDir, os.TempDir())
+	if f.body, err = writeTemp(dir, "hookrun-body-*", in.Event.Body); err != nil {
+		return f, fmt.Errorf("make the file for %s in %s: %w", bodyFile, dir, err)
 	}
-	_, err = f.Write(body)
+	if len(c.outputs) == 0 {
+		return f, nil
+	}
+	if f.output, err = writeTemp(dir, "hookrun-output-*", nil); err != nil {
+		return f, fmt.Errorf("make the file for %s in %s: %w", outputFile, dir, err)
+	}
+	return f, nil
+}
+
+// writeTemp makes a file that only this user reads, and returns its path.
+func writeTemp(dir, pattern string, content []byte) (string, error) {
+	f, err := os.CreateTemp(dir, pattern) // 0600
+	if err != nil {
+		return "", bare(err)
+	}
+	_, err = f.Write(content)
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(f.Name())
-		return "", fmt.Errorf("write the file for %s in %s: %w", bodyFile, dir, bare(err))
+		return "", bare(err)
 	}
 	return f.Name(), nil
 }
 
-func (c command) start(in engine.Input, body string) (*process, error) {
+func (f files) remove() {
+	for _, path := range []string{f.body, f.output} {
+		if path != "" {
+			os.Remove(path)
+		}
+	}
+}
+
+// environment returns all that the command gets to see.
+func (c command) environment(f files) []string {
+	env := append(c.env[:len(c.env):len(c.env)], bodyFile+"="+f.body)
+	if f.output != "" {
+		env = append(env, outputFile+"="+f.output)
+	}
+	return env
+}
+
+func (c command) start(in engine.Input, files files) (*process, error) {
 	program, err := lookPath(c.argv[0], c.env)
 	if err != nil {
 		return nil, engine.Permanent(err)
@@ -137,7 +179,7 @@ func (c command) start(in engine.Input, body string) (*process, error) {
 		Path: program,
 		Args: c.argv,
 		Dir:  c.dir,
-		Env:  append(c.env[:len(c.env):len(c.env)], bodyFile+"="+body),
+		Env:  c.environment(files),
 	}
 	p, err := startProcess(cmd, c.stdin, in.Stdout, in.Stderr)
 	if err != nil {

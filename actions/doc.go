@@ -7,6 +7,10 @@
 // as one argument, one value or one stream, and never becomes code, an option,
 // a path outside the roots or another host.
 //
+// A command ends with hookrun, unless it is detached: then it has a session of
+// its own and nothing but files in common with hookrun, and the step goes on
+// with it when hookrun is back.
+//
 // Commands are no sandbox: a command that makes a session of its own (setsid)
 // leaves its process group, and nothing here finds it again.
 package actions

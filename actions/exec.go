@@ -19,6 +19,17 @@ type Exec struct {
 	Dir   *engine.Template // nil: the folder that hookrun was started in
 	Env   []Var            // added to the clean environment, in order
 	Stdin *engine.Template // nil: empty
+
+	// Outputs are the names that the command has to write, as name=value lines,
+	// to the file of HOOKRUN_OUTPUT. Empty: there is no such file.
+	Outputs []string
+
+	// Detach lets the command outlive hookrun, whose next start goes on with it.
+	// Unix only, and under systemd only with KillMode=process. Its output goes to
+	// files, at most 256 MiB each. Its environment can't hold what shells keep for
+	// themselves, such as PWD and IFS. The exit code of one that a signal ended is
+	// 128 and the signal's number.
+	Detach bool
 }
 
 // Arg is one element of a command line.
@@ -40,6 +51,9 @@ type Shell struct {
 	Dir    *engine.Template
 	Env    []Var
 	Stdin  *engine.Template
+
+	Outputs []string // as those of Exec
+	Detach  bool     // as that of Exec
 }
 
 var (
@@ -55,16 +69,19 @@ func (s Shell) Kind() string { return "shell" }
 
 // Do implements engine.Action.
 func (e Exec) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
-	c, err := e.render(in)
-	if err != nil {
-		return engine.Output{ExitCode: -1}, err
-	}
-	return c.run(ctx, in)
+	return do(ctx, in, e.Outputs, e.render)
 }
 
 // Do implements engine.Action.
 func (s Shell) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
-	c, err := s.render(in)
+	return do(ctx, in, s.Outputs, s.render)
+}
+
+func do(ctx context.Context, in engine.Input, outputs []string, render func(engine.Input) (command, error)) (engine.Output, error) {
+	if in.Resume != nil {
+		return resume(ctx, in, outputs)
+	}
+	c, err := render(in)
 	if err != nil {
 		return engine.Output{ExitCode: -1}, err
 	}
@@ -79,7 +96,7 @@ func (e Exec) render(in engine.Input) (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	c := command{argv: []string{program}, name: program}
+	c := command{argv: []string{program}, name: program, outputs: e.Outputs, detach: e.Detach}
 	if e.Args[0].Text.HasExpr() {
 		c.name = e.Args[0].Text.LeadingLiteral() + "…"
 	}
@@ -114,7 +131,7 @@ func (a Arg) render(n int, noOptions bool, in engine.Input) (string, error) {
 }
 
 func (s Shell) render(in engine.Input) (command, error) {
-	c := command{argv: []string{shellProgram, "-c", s.Script}, name: shellProgram}
+	c := command{argv: []string{shellProgram, "-c", s.Script}, name: shellProgram, outputs: s.Outputs, detach: s.Detach}
 	if len(s.Script) > maxArg {
 		return command{}, engine.Permanent(fmt.Errorf(
 			"the script has %d bytes, more than the %d that the system takes; put it in a file and run that", len(s.Script), maxArg))

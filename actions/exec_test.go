@@ -37,29 +37,34 @@ func TestValuesReachACommandAsTheyAre(t *testing.T) {
 	if len(payloads) < 60 {
 		t.Fatalf("only %d payloads", len(payloads))
 	}
-	for _, p := range payloads {
-		if runtime.GOOS == "windows" && (len(p) > 30<<10 || strings.Contains(p, "\xff")) {
-			continue // beyond what the system itself can pass on
-		}
-		e := Exec{
-			Args:  append(argv(t, "a{{ raw }}z", "--", "{{ raw }}"), Arg{Text: text(t, "{{ raw }}"), Dash: true}),
-			Env:   []Var{{"VALUE", text(t, "{{ raw }}")}},
-			Stdin: text(t, "{{ raw }}"),
-		}
-		g := probeWith(t, e, newRun(p))
-		for i, want := range []string{"a" + p + "z", "--", p, p} {
-			if len(g.Args) != 4 || string(g.Args[i]) != want {
-				t.Errorf("%.60q: arguments %.200q, want %.60q at %d", p, g.Args, want, i)
+	for _, detach := range []bool{false, true} {
+		for _, p := range payloads {
+			if runtime.GOOS == "windows" && (detach || len(p) > 30<<10 || strings.Contains(p, "\xff")) {
+				continue // beyond what the system itself can pass on
 			}
-		}
-		if got := g.env("VALUE"); got != p {
-			t.Errorf("environment holds %.60q, want %.60q", got, p)
-		}
-		if got := string(g.Stdin); got != p {
-			t.Errorf("stdin holds %.60q, want %.60q", got, p)
-		}
-		if got := string(g.Body); got != p {
-			t.Errorf("body file holds %.60q, want %.60q", got, p)
+			e := Exec{
+				Args:   append(argv(t, "a{{ raw }}z", "--", "{{ raw }}"), Arg{Text: text(t, "{{ raw }}"), Dash: true}),
+				Env:    []Var{{"VALUE", text(t, "{{ raw }}")}},
+				Stdin:  text(t, "{{ raw }}"),
+				Detach: detach,
+			}
+			r := newRun(p)
+			r.in.DetachDir = t.TempDir()
+			g := probeWith(t, e, r)
+			for i, want := range []string{"a" + p + "z", "--", p, p} {
+				if len(g.Args) != 4 || string(g.Args[i]) != want {
+					t.Errorf("%.60q: arguments %.200q, want %.60q at %d", p, g.Args, want, i)
+				}
+			}
+			if got := g.env("VALUE"); got != p {
+				t.Errorf("environment holds %.60q, want %.60q", got, p)
+			}
+			if got := string(g.Stdin); got != p {
+				t.Errorf("stdin holds %.60q, want %.60q", got, p)
+			}
+			if got := string(g.Body); got != p {
+				t.Errorf("body file holds %.60q, want %.60q", got, p)
+			}
 		}
 	}
 	if _, err := os.Stat(marker); !os.IsNotExist(err) {

@@ -105,6 +105,10 @@ func (h HTTP) render(in engine.Input) (call, error) {
 			return c, err
 		}
 	}
+	if in.Via != "" { // last, so that no rule hides a loop
+		c.rules.Del(engine.ViaHeader)
+		c.ours.Set(engine.ViaHeader, in.Via)
+	}
 	return c, nil
 }
 

@@ -49,7 +49,7 @@ func TestRequest(t *testing.T) {
 		body   string
 		header map[string]string
 	}{
-		{"nothing but a URL", HTTP{}, "GET", "", map[string]string{"User-Agent": "hookrun", "Idempotency-Key": "run1-build", "Content-Type": ""}},
+		{"nothing but a URL", HTTP{}, "GET", "", map[string]string{"User-Agent": "hookrun", "Idempotency-Key": "run1-build", "Content-Type": "", engine.ViaHeader: ""}},
 		{"body", HTTP{Body: text(t, "sha {{ body.after }}")}, "POST", "sha 0a1b", map[string]string{"Content-Type": ""}},
 		{"empty body", HTTP{Body: text(t, "")}, "POST", "", nil},
 		{"json", HTTP{JSON: map[string]any{
@@ -468,10 +468,12 @@ func TestAnotherHostGetsNothingOfTheRulesHeader(t *testing.T) {
 	home = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		see(w, r, map[string]string{"/first": "/second", "/second": away + "/away"}[r.URL.Path])
 	})
+	r := newRun("")
+	r.in.Via = "hook1"
 	_, err := HTTP{
 		URL: text(t, home+"/first?token=x"), Client: client(t),
-		Header: []Var{{"Authorization", text(t, "${env:A}")}, {"X-Api-Key", text(t, "${env:B}")}, {"Cookie", text(t, "c=${env:C}")}, {"Host", text(t, "secret.example")}},
-	}.Do(t.Context(), newRun("").in)
+		Header: []Var{{"Authorization", text(t, "${env:A}")}, {"X-Api-Key", text(t, "${env:B}")}, {"Cookie", text(t, "c=${env:C}")}, {"Host", text(t, "secret.example")}, {"hookrun-via", text(t, "mine")}},
+	}.Do(t.Context(), r.in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -484,6 +486,9 @@ func TestAnotherHostGetsNothingOfTheRulesHeader(t *testing.T) {
 			if got := strings.Contains(h.Get(name), "secret"); got != tells {
 				t.Errorf("%s: %s is %q, want it told: %v", path, name, h.Get(name), tells)
 			}
+		}
+		if got := h.Values(engine.ViaHeader); !slices.Equal(got, []string{"hook1"}) {
+			t.Errorf("%s: %s is %q, want hook1 and nothing of the rule", path, engine.ViaHeader, got)
 		}
 		if h.Get("User-Agent") != "hookrun" || h.Get("Referer") != "" {
 			t.Errorf("%s: User-Agent %q, Referer %q, want hookrun and none", path, h.Get("User-Agent"), h.Get("Referer"))

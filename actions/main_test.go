@@ -2,6 +2,7 @@ package actions
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"os"
@@ -16,6 +17,10 @@ import (
 // probeVar makes the test binary a program that tells what it was given.
 const probeVar = "ACTIONS_TEST_PROBE"
 
+// keeperVar makes the test binary a hookrun that runs the script in it as a
+// detached command, with its files in the current folder.
+const keeperVar = "ACTIONS_TEST_KEEPER"
+
 // given is what the probe prints; []byte keeps what is not UTF-8.
 type given struct {
 	Args, Env [][]byte
@@ -28,6 +33,10 @@ type given struct {
 func TestMain(m *testing.M) {
 	if os.Getenv(probeVar) != "" {
 		probe()
+		return
+	}
+	if os.Getenv(keeperVar) != "" {
+		keeper()
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -48,6 +57,14 @@ func probe() {
 		g.BodyMode = info.Mode()
 	}
 	json.NewEncoder(os.Stdout).Encode(g)
+}
+
+// keeper prints which process it started.
+func keeper() {
+	r := newRun("the body")
+	r.in.DetachDir = "."
+	r.in.Started = func(p engine.Process) { json.NewEncoder(os.Stdout).Encode(p) }
+	Shell{Script: os.Getenv(keeperVar), Detach: true}.Do(context.Background(), r.in)
 }
 
 // env returns the value of a variable that the probe got.
@@ -80,7 +97,7 @@ func newRun(body string) *run {
 // text compiles a template in which ${env:NAME} is "secret-NAME".
 func text(t testing.TB, src string) *engine.Template {
 	t.Helper()
-	tmpl, findings := engine.NewCompiler().Template(src, func(ref string) (engine.Secret, error) {
+	tmpl, findings := engine.NewCompiler(engine.World{}).Template(src, func(ref string) (engine.Secret, error) {
 		return engine.NewSecret("secret-" + strings.TrimPrefix(ref, "env:")), nil
 	})
 	if tmpl == nil {

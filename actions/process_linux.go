@@ -63,10 +63,18 @@ func onlyZombies(pgid int) bool {
 		if stat == nil || stat[statGroup] != group {
 			continue
 		}
-		if state := stat[statState]; state != "Z" && state != "X" {
+		if !endedState(stat) {
 			return false
 		}
 		members++
 	}
 	return members > 0
 }
+
+// zombie reports whether a process has ended and only waits for its parent.
+func zombie(pid int) bool {
+	stat := statOf(pid)
+	return stat != nil && endedState(stat)
+}
+
+func endedState(stat []string) bool { return stat[statState] == "Z" || stat[statState] == "X" }

@@ -7,3 +7,6 @@ func processStart(int) string { return "" }
 
 // onlyZombies returns false: likewise.
 func onlyZombies(int) bool { return false }
+
+// zombie returns false: likewise.
+func zombie(int) bool { return false }

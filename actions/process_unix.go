@@ -27,17 +27,22 @@ var inherited = []string{"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER"}
 type group struct {
 	pid   int
 	start string // of the leader, "" if not known
+	reap  bool   // nobody else waits for the leader
 }
 
 func startGroup(cmd *exec.Cmd) (*group, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return startLeader(cmd, &syscall.SysProcAttr{Setpgid: true})
+}
+
+func startLeader(cmd *exec.Cmd, attr *syscall.SysProcAttr) (*group, error) {
+	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return &group{cmd.Process.Pid, processStart(cmd.Process.Pid)}, nil
+	return &group{pid: cmd.Process.Pid, start: processStart(cmd.Process.Pid)}, nil
 }
 
-func leftGroup(p engine.Process) *group { return &group{p.PID, p.Start} }
+func leftGroup(p engine.Process) *group { return &group{pid: p.PID, start: p.Start} }
 
 func (g *group) process() engine.Process { return engine.Process{PID: g.pid, Start: g.start} }
 
@@ -52,7 +57,23 @@ func (g *group) kill() { g.signal(unix.SIGKILL) }
 // gone reports whether nobody in the group runs any more. A zombie does not:
 // the init of a container may leave them for ever.
 func (g *group) gone() bool {
+	if g.reap {
+		g.ended()
+	}
 	return errors.Is(g.signal(0), unix.ESRCH) || onlyZombies(g.pid)
+}
+
+// ended reports whether the leader of a group that is to be reaped has ended.
+// It never waits, so that nothing holds a hookrun that stops.
+func (g *group) ended() bool {
+	if processStart(g.pid) != g.start {
+		return true
+	}
+	pid, err := unix.Wait4(g.pid, nil, unix.WNOHANG, nil)
+	if errors.Is(err, unix.ECHILD) { // an earlier hookrun started it
+		return zombie(g.pid)
+	}
+	return pid == g.pid
 }
 
 func (g *group) release() {}

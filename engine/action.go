@@ -35,6 +35,17 @@ type Input struct {
 	// the next start of hookrun can find it after a crash. Never nil.
 	Started func(Process)
 
+	// Via is the value of the header ViaHeader for calls that the action makes.
+	Via string
+
+	// Resume is the process that an earlier attempt of this step left running,
+	// whose Dir is not "": the action goes on with it. nil: there is none.
+	Resume *Process
+
+	// DetachDir is the folder in which actions keep what has to outlast
+	// hookrun; "": nothing can.
+	DetachDir string
+
 	// TempDir is the folder for files that a step needs while it runs; "" is the
 	// system's.
 	TempDir string
@@ -48,12 +59,20 @@ type Input struct {
 type Process struct {
 	PID   int    `json:"pid"`   // also the id of its process group
 	Start string `json:"start"` // when it started, in the system's own terms; "" where the system does not tell
+
+	// Dir is the folder of a process that is to outlive hookrun: its output and
+	// how it ended are there. "": it ends with hookrun.
+	Dir string `json:"dir,omitempty"`
 }
 
 // Output is what an action tells of itself. Only the fields of its kind are set.
 type Output struct {
-	ExitCode int    `json:"exit_code"`        // exec, shell; -1 when ended by a signal or never started
+	ExitCode int    `json:"exit_code"`        // exec, shell; -1 when never started or ended by a signal, of a detached command 128 and its number
 	Signal   string `json:"signal,omitempty"` // exec, shell: the signal that ended it
+
+	// Outputs are what the command wrote to the file of HOOKRUN_OUTPUT: all the
+	// names that its step declares, where it succeeded.
+	Outputs map[string]string `json:"outputs,omitempty"`
 
 	Status int                 `json:"status,omitempty"` // http
 	Header map[string][]string `json:"header,omitempty"` // http
@@ -105,8 +124,13 @@ func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
 // Causes with which a step's context ends. ErrTimeout comes wrapped, with the
-// time that was given.
+// time that was given. A detached process goes on through ErrStopping alone.
 var (
 	ErrTimeout  = errors.New("timed out")
 	ErrStopping = errors.New("hookrun is stopping")
+	ErrStopped  = errors.New("stopped") // replaced or cancelled
 )
+
+// ViaHeader is the header by which hookrun recognises an event that one of its
+// own calls led to.
+const ViaHeader = "Hookrun-Via"

@@ -12,7 +12,7 @@ func BenchmarkMatch(b *testing.B) {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
 			rules := make([]*Rule, n)
 			for i := range rules {
-				c, findings := NewCompiler().Condition(fmt.Sprintf(`headers["X-GitHub-Event"] == "push" && body.ref == "refs/heads/b%d"`, i))
+				c, findings := NewCompiler(World{}).Condition(fmt.Sprintf(`headers["X-GitHub-Event"] == "push" && body.ref == "refs/heads/b%d"`, i))
 				if c == nil {
 					b.Fatal(findings)
 				}

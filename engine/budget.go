@@ -56,11 +56,11 @@ func (e *evaluation) reset() {
 // step counts one round.
 func (e *evaluation) step() error {
 	e.steps++
-	e.scope.spent++
+	e.scope.used.spent++
 	switch {
 	case e.steps > maxSteps:
 		return fmt.Errorf("%w: more than %d steps", errBudget, maxSteps)
-	case e.scope.spent > maxEventSteps:
+	case e.scope.used.spent > maxEventSteps:
 		return fmt.Errorf("%w: more than %d steps over all rules of this event", errBudget, maxEventSteps)
 	case e.steps%8 == 0:
 		return e.clock()
@@ -74,7 +74,7 @@ func (e *evaluation) clock() error {
 	switch {
 	case took > maxTime:
 		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)
-	case e.scope.took+took > maxEventTime:
+	case e.scope.used.took+took > maxEventTime:
 		return fmt.Errorf("%w: longer than %s over all rules of this event", errBudget, maxEventTime)
 	}
 	return nil

@@ -1,13 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,12 +18,20 @@ type Options struct {
 	Rules *RuleSet
 	Log   *slog.Logger // nil: none
 
-	MaxRuns int           // runs at one time; 0: 4 × CPUs
+	MaxRuns int           // runs at one time where the rules do not say; 0: 4 × CPUs
 	Grace   time.Duration // for running steps when the engine is to stop; 0: DefaultGrace
 
 	// TempDir is the folder for what steps need while they run; "" is the
 	// system's.
 	TempDir string
+
+	// DetachDir is the folder for what detached commands need, which outlasts
+	// hookrun. "": there are none.
+	DetachDir string
+
+	// Instance tells this hookrun from all others, to recognise its own calls.
+	// "": it does not.
+	Instance string
 
 	// Hurry, when closed, ends every grace time: a second signal came.
 	Hurry <-chan struct{}
@@ -48,17 +55,27 @@ type Engine struct {
 	maxRuns  int
 	grace    time.Duration
 	tempDir  string
+	detach   string
+	instance string
 	hurry    <-chan struct{}
+	reap     func(context.Context, Process) error
 	onChange func(Run)
 
 	rules   atomic.Pointer[RuleSet]
+	full    atomic.Bool // as many runs wait as may
 	queue   *queue
+	ending  chan struct{} // closed by Run when its context has ended
 	stopped chan struct{} // closed by Run when running steps are told to end
+
+	pausing sync.Mutex // held while paused is stored
+	paused  []string   // rules, sorted; "": all. Guarded by mu too
 
 	mu           sync.Mutex // guards what follows
 	pending      int        // events that are being accepted
 	pendingBytes int
 	gone         map[string]time.Time // since when rules that have runs are gone; zero: switched off
+	active       map[string]*handle   // of the attempts going on, by run
+	counts       map[State]int64      // runs that came to an end
 }
 
 // Open makes an engine and recovers what the store holds: runs that were cut
@@ -66,8 +83,9 @@ type Engine struct {
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		store: o.Store, log: o.Log, maxRuns: o.MaxRuns, grace: o.Grace,
-		tempDir: o.TempDir, hurry: o.Hurry, onChange: o.OnChange, queue: newQueue(), stopped: make(chan struct{}),
-		gone: map[string]time.Time{},
+		tempDir: o.TempDir, detach: o.DetachDir, instance: o.Instance, hurry: o.Hurry, reap: o.Reap, onChange: o.OnChange,
+		queue: newQueue(o.Rules.limit), ending: make(chan struct{}), stopped: make(chan struct{}),
+		gone: map[string]time.Time{}, active: map[string]*handle{}, counts: map[State]int64{},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -81,8 +99,16 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if e.onChange == nil {
 		e.onChange = func(Run) {}
 	}
+	if e.reap == nil {
+		e.reap = func(context.Context, Process) error { return nil }
+	}
 	e.rules.Store(o.Rules)
-	if err := e.recover(ctx, o.Reap); err != nil {
+	paused, err := e.store.Paused(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what is paused: %w", err)
+	}
+	e.setPaused(paused)
+	if err := e.recover(ctx); err != nil {
 		return nil, fmt.Errorf("recover runs: %w", err)
 	}
 	return e, nil
@@ -94,7 +120,13 @@ func (e *Engine) SetRules(rules *RuleSet) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.rules.Store(rules)
-	maps.DeleteFunc(e.gone, func(rule string, _ time.Time) bool { return rules.Rule(rule) != nil })
+	e.queue.review(rules.limit)
+	for rule := range e.gone {
+		if rules.Rule(rule) != nil {
+			delete(e.gone, rule)
+			e.unpark(rule)
+		}
+	}
 }
 
 // Rules returns the rules in force.
@@ -104,12 +136,12 @@ func (e *Engine) Rules() *RuleSet { return e.rules.Load() }
 func (e *Engine) Waiting() int { return e.queue.waiting() }
 
 // recover queues what is unfinished.
-func (e *Engine) recover(ctx context.Context, reap func(context.Context, Process) error) error {
+func (e *Engine) recover(ctx context.Context) error {
 	refs, err := e.store.Unfinished(ctx)
 	if err != nil {
 		return err
 	}
-	refs = e.takeAllBack(ctx, refs, reap)
+	e.takeAllBack(ctx, refs)
 	for i, ref := range refs {
 		if wait := time.Until(ref.Due); wait > 0 {
 			// From here on it counts on the monotonic clock. Before, the other one may
@@ -124,71 +156,78 @@ func (e *Engine) recover(ctx context.Context, reap func(context.Context, Process
 	return nil
 }
 
-// longestWait is the longest that a retry of the rule may wait.
+// longestWait is the longest that a run of the rule may wait for a time.
 func (e *Engine) longestWait(rule string) time.Duration {
-	if r := e.rules.Load().Rule(rule); r != nil {
-		return max(r.Retry.Max, r.Retry.Backoff, maxAskedWait)
+	longest := maxAskedWait
+	r := e.rules.Load().Rule(rule)
+	if r == nil {
+		return longest
 	}
-	return maxAskedWait
+	longest = max(longest, r.Retry.Max, r.Retry.Backoff)
+	if r.Throttle != nil {
+		longest = max(longest, r.Throttle.Every)
+	}
+	for _, s := range r.Steps {
+		if s.Retry != nil {
+			longest = max(longest, s.Retry.Max, s.Retry.Backoff)
+		}
+	}
+	return longest
 }
 
 // takeAllBack is takeBack for all that were running, beside each other: ending
 // what is left of a command may take its grace time. One that fails is told and
-// queued all the same: a full disk must not keep hookrun from starting. It
-// returns what is to be queued.
-func (e *Engine) takeAllBack(ctx context.Context, refs []Ref, reap func(context.Context, Process) error) []Ref {
+// queued all the same: a full disk must not keep hookrun from starting.
+func (e *Engine) takeAllBack(ctx context.Context, refs []Ref) {
 	var wg sync.WaitGroup
 	for i, ref := range refs {
 		if ref.State != Running {
 			continue
 		}
-		refs[i].State, refs[i].Due = Queued, time.Time{}
+		refs[i].State, refs[i].Due, refs[i].Begun = Queued, time.Time{}, true
 		e.log.Info("run was cut off by the end of hookrun", "run", ref.ID, "rule", ref.Rule)
 		wg.Go(func() {
-			state, err := e.takeBack(ctx, ref.ID, reap)
-			if err != nil {
+			if err := e.takeBack(ctx, ref.ID); err != nil {
 				e.log.Error("end of a run is not stored", "run", ref.ID, "rule", ref.Rule, "err", err)
-				return
 			}
-			refs[i].State = state
 		})
 	}
 	wg.Wait()
-	return slices.DeleteFunc(refs, func(r Ref) bool { return r.State.Finished() })
 }
 
 // takeBack makes a run that a crash cut off a queued one, and ends what its
-// command left behind: two of one rule must not run at once.
-func (e *Engine) takeBack(ctx context.Context, id string, reap func(context.Context, Process) error) (State, error) {
+// command left behind: two of one rule must not run at once. A detached command
+// goes on, to be picked up by the next attempt.
+func (e *Engine) takeBack(ctx context.Context, id string) error {
 	run, err := e.store.Run(ctx, id)
 	if err != nil {
-		return Queued, err
+		return err
 	}
 	steps, err := e.store.Steps(ctx, id)
 	if err != nil {
-		return Queued, err
+		return err
 	}
 	var cut []*StepResult
 	for _, s := range steps {
 		if s.State != StepRunning {
 			continue
 		}
-		if reap != nil && s.Process.PID != 0 {
-			if err := reap(ctx, s.Process); err != nil {
-				e.log.Warn("leftover process goes on", "run", id, "step", s.Step, "pid", s.Process.PID, "err", err)
-			}
+		if s.Process.PID != 0 && s.Process.Dir == "" {
+			e.endLeftover(ctx, s)
 		}
-		s.State, s.Finished, s.Err = StepInterrupted, time.Now().UTC(), "hookrun ended while it ran"
+		s.State, s.Finished, s.Err = StepCrashed, time.Now().UTC(), "hookrun ended while it ran"
 		cut = append(cut, s)
 	}
 	run.State, run.Due = Queued, time.Time{}
 	run.Cut++
-	if run.Cut >= maxCuts {
-		run.State, run.Finished = Failed, time.Now().UTC()
-		run.Err = fmt.Sprintf("hookrun ended %d times while it ran", run.Cut)
-		e.log.Error("run is given up", "run", id, "rule", run.Rule, "state", string(run.State), "err", run.Err)
+	return e.store.Update(ctx, run, cut...)
+}
+
+// endLeftover ends what is left of the process of a step.
+func (e *Engine) endLeftover(ctx context.Context, s *StepResult) {
+	if err := e.reap(ctx, s.Process); err != nil {
+		e.log.Warn("leftover process goes on", "run", s.Run, "step", s.Step, "pid", s.Process.PID, "err", err)
 	}
-	return run.State, e.store.Update(ctx, run, cut...)
 }
 
 // Run runs what is queued until ctx ends. Then running steps get the grace
@@ -198,37 +237,40 @@ func (e *Engine) Run(ctx context.Context) error {
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	var running sync.WaitGroup
-	slots := make(chan struct{}, e.maxRuns)
 	for {
-		ref, ok := e.turn(ctx, slots)
+		ref, ok := e.turn(ctx)
 		if !ok {
 			break
 		}
-		running.Go(func() {
-			defer func() { <-slots }()
-			e.work(work, ref)
-		})
+		if ref.Held { // one after the other, in the order in which they came
+			e.queue.done(ref, e.release(work, ref))
+			continue
+		}
+		running.Go(func() { e.work(work, ref) })
 	}
+	close(e.ending)
 	e.drain(&running, stop)
 	return nil
 }
 
-// turn waits for a free slot and for a run whose turn it is.
-func (e *Engine) turn(ctx context.Context, slots chan<- struct{}) (Ref, bool) {
-	select {
-	case slots <- struct{}{}:
-	case <-ctx.Done():
-		return Ref{}, false
-	}
+// turn waits for a run whose turn it is.
+func (e *Engine) turn(ctx context.Context) (Ref, bool) {
 	for ctx.Err() == nil {
-		ref, ok, wait := e.queue.next()
+		abandon := e.giveUpGone()
+		ref, ok, wait := e.queue.next(e.mostRuns())
 		if ok {
 			return ref, true
+		}
+		if abandon >= 0 && (wait < 0 || abandon < wait) {
+			wait = abandon
 		}
 		e.await(ctx, wait)
 	}
 	return Ref{}, false
 }
+
+// mostRuns is how many runs may go at one time.
+func (e *Engine) mostRuns() int { return cmp.Or(e.rules.Load().MaxRuns, e.maxRuns) }
 
 // maxAwait is the longest sleep on the wall clock's word: it may be set.
 const maxAwait = time.Second

@@ -288,7 +288,7 @@ func TestRunsOfOneRuleGoOneAtATimeAndRulesBesideEachOther(t *testing.T) {
 
 func TestStepIsSkippedFailedOrTimedOut(t *testing.T) {
 	condition := func(src string) *engine.Condition {
-		c, findings := engine.NewCompiler(engine.StepShape{ID: "1", Kind: "exec"}).Condition(src)
+		c, findings := engine.NewCompiler(engine.World{Steps: []engine.StepShape{{ID: "1", Kind: "exec"}}}).Condition(src)
 		if c == nil {
 			t.Fatal(findings)
 		}
@@ -415,7 +415,7 @@ func TestCrashResumesAtTheCutStep(t *testing.T) {
 		if len(reaped) != 1 || reaped[0] != cut.Process {
 			t.Errorf("reaped %v, want the process that the crash left", reaped)
 		}
-		if got, want := h.steps(id), "1 1 done, 2 1 interrupted, 2 2 done"; got != want || again != 0 {
+		if got, want := h.steps(id), "1 1 done, 2 1 crashed, 2 2 done"; got != want || again != 0 {
 			t.Errorf("steps = %s, the finished one ran %d times again, want %s and 0", got, again, want)
 		}
 		if run := h.run(id); run.State != engine.Done {
@@ -599,7 +599,8 @@ func TestRunThatEndsHookrunAgainAndAgainFails(t *testing.T) {
 		for range 20 {
 			run.State = engine.Running
 			run.Attempt++
-			if err := store.Update(t.Context(), run); err != nil {
+			step := &engine.StepResult{Run: run.ID, Attempt: run.Attempt, Step: "1", Kind: "exec", State: engine.StepRunning}
+			if err := store.Update(t.Context(), run, step); err != nil {
 				t.Fatal(err)
 			}
 			h = open(t, store, engine.Options{}, rule("b", doing(fine)))
@@ -608,7 +609,7 @@ func TestRunThatEndsHookrunAgainAndAgainFails(t *testing.T) {
 		h = start(t, store, engine.Options{}, rule("b", doing(fine)))
 		defer h.stop()
 		synctest.Wait()
-		if got := h.run(run.ID); got.State != engine.Failed || got.Err != "hookrun ended 20 times while it ran" {
+		if got := h.run(run.ID); got.State != engine.Failed || got.Err != "step 1 (exec): hookrun ended 20 times while it ran" {
 			t.Errorf("run is %s, %q, want failed", got.State, got.Err)
 		}
 	})

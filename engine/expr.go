@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,30 +34,48 @@ type Finding struct {
 	Warning bool   // it works, but hardly as meant
 }
 
-// StepShape is what the compiler knows of an earlier step of the rule.
+// StepShape is what the compiler knows of a step whose result is seen.
 type StepShape struct {
-	ID   string
-	Kind string // Action.Kind
+	ID      string
+	Kind    string   // Action.Kind
+	Outputs []string // Step.Outputs
 }
 
-// Compiler compiles the conditions and templates of one place of a rule.
+// World says what the expressions of one place of a rule see beside the event.
+type World struct {
+	Steps   []StepShape // `steps`; none: not even the name
+	Element string      // the name of ForEach's element; "": there is none
+	Closing bool        // `error` and `run`, as in closing steps and in a retry's condition
+}
+
+// Compiler compiles the conditions, keys and templates of one place of a rule.
 type Compiler struct {
 	world types.Map
 }
 
-// NewCompiler returns a compiler for expressions that see the results of
-// steps; a rule's own condition sees none.
-func NewCompiler(steps ...StepShape) *Compiler {
+// NewCompiler returns a compiler for expressions that see w.
+func NewCompiler(w World) *Compiler {
 	world := worldTypes()
-	if len(steps) > 0 {
+	if w.Element != "" {
+		world[w.Element] = types.Any
+	}
+	if w.Closing {
+		world["error"] = types.String
+		world["run"] = runTypes()
+	}
+	if len(w.Steps) > 0 {
 		shapes := types.Map{}
-		for _, s := range steps {
-			shapes[s.ID] = stepTypes(s.Kind)
+		for _, s := range w.Steps {
+			shapes[s.ID] = stepTypes(s)
 		}
 		world["steps"] = shapes
 	}
 	return &Compiler{world}
 }
+
+// Names are those that an expression without anything beside the event may use:
+// an element can't take one of them.
+func (c *Compiler) Names() []string { return c.names() }
 
 // program is a compiled expression.
 type program struct {
@@ -86,6 +107,74 @@ func (c *Condition) Eval(s *Scope) (ok bool, missing []string, err error) {
 		return false, s.eval.missing, err
 	}
 	return v.(bool), s.eval.missing, nil // expr.AsBool: the machine gives nothing else
+}
+
+// Key is a compiled expression whose text tells events apart.
+type Key struct{ prog *program }
+
+// String returns the source of the key.
+func (k *Key) String() string { return k.prog.src }
+
+// Key compiles src. It returns nil where a finding is more than a warning.
+func (c *Compiler) Key(src string) (*Key, []Finding) {
+	prog, findings := c.compile(src)
+	if prog == nil {
+		return nil, findings
+	}
+	return &Key{prog}, findings
+}
+
+// maxKey bounds the text of a key, in bytes: of a longer one the rest stands as
+// its hash.
+const maxKey = 200
+
+// Eval returns the text of the key. That a value is nil is an error that
+// IsNil knows.
+func (k *Key) Eval(s *Scope) (string, error) {
+	text, err := s.text(k.prog)
+	if err != nil || len(text) <= maxKey {
+		return text, err
+	}
+	sum := sha256.Sum256([]byte(text))
+	return strings.ToValidUTF8(text[:maxKey/2], "") + "…" + hex.EncodeToString(sum[:]), nil
+}
+
+// IsNil reports whether an expression came to nil where there had to be a text.
+func IsNil(err error) bool { return errors.Is(err, errNil) }
+
+// Value is a compiled expression of any type.
+type Value struct{ prog *program }
+
+// String returns the source of the expression.
+func (v *Value) String() string { return v.prog.src }
+
+// Value compiles src. It returns nil where a finding is more than a warning.
+func (c *Compiler) Value(src string) (*Value, []Finding) {
+	prog, findings := c.compile(src)
+	if prog == nil {
+		return nil, findings
+	}
+	return &Value{prog}, findings
+}
+
+// list evaluates an expression that is to be a list.
+func (v *Value) list(s *Scope) ([]any, error) {
+	got, err := s.run(v.prog)
+	if err != nil {
+		return nil, err
+	}
+	if got == nil {
+		return nil, s.nilError(v.prog)
+	}
+	list := reflect.ValueOf(got)
+	if list.Kind() != reflect.Slice {
+		return nil, &EvalError{Src: v.prog.src, Msg: "a list is needed, not " + kindOf(got)}
+	}
+	all := make([]any, list.Len())
+	for i := range all {
+		all[i] = list.Index(i).Interface()
+	}
+	return all, nil
 }
 
 // compile compiles src with the options that are common to all expressions.
@@ -126,7 +215,7 @@ func (s *Scope) run(p *program) (any, error) {
 		return nil, evalError(p.src, err)
 	}
 	v, err := s.vm.Run(p.code, s.world)
-	s.took += time.Since(s.eval.began)
+	s.used.took += time.Since(s.eval.began)
 	if err != nil {
 		return nil, evalError(p.src, err)
 	}
@@ -349,7 +438,9 @@ func (c *Compiler) nameHint(src, name string) string {
 	case "env":
 		return "conditions and templates do not see the environment; ${env:NAME} works in actions"
 	case "steps":
-		return "steps are known in the actions after them, not in `when`"
+		return "steps are known in the actions after them and in closing actions"
+	case "error", "run":
+		return name + " is known in on_success, on_failure, always, on_trip and retry.if"
 	case "payload", "json", "data", "request":
 		return "the parsed body is named body"
 	case "findLast":
@@ -420,10 +511,14 @@ func (c *Compiler) fieldNames() []string {
 		}
 	}
 	add(c.world["event"])
+	add(c.world["run"])
 	if steps, ok := c.world["steps"].(types.Map); ok {
 		add(steps)
 		for _, s := range steps {
 			add(s)
+			if fields, ok := s.(types.Map); ok && fields["outputs"] != nil {
+				add(fields["outputs"])
+			}
 		}
 	}
 	return names

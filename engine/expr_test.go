@@ -20,7 +20,7 @@ func jsonEvent(body string) *Event {
 
 func condition(t *testing.T, src string) *Condition {
 	t.Helper()
-	c, findings := NewCompiler().Condition(src)
+	c, findings := NewCompiler(World{}).Condition(src)
 	if c == nil {
 		t.Fatalf("Condition(%s) = %+v, want it to compile", src, findings)
 	}
@@ -119,7 +119,7 @@ func TestErrorsHoldNothingOfTheEvent(t *testing.T) {
 		`first(body.s) == 1`, `sum(body.l) > 1`, `max(body.l) > 1`, `body.l[body.s] > 1`, `body.s[1:body.s] == ""`, `any(body.s, # > "a")`,
 		`any(body.l, # > 1)`, `fromPairs(body.l) == nil`, `body.l contains "x"`, `body.s in body.s`, `split(body.s, 1) == nil`, `repeat(body.s, body.s) == ""`,
 	} {
-		cond, findings := NewCompiler().Condition(src)
+		cond, findings := NewCompiler(World{}).Condition(src)
 		if cond == nil {
 			for _, f := range findings { // refused at load: that is fine too
 				t.Logf("%s: %s", src, f.Msg)

@@ -25,7 +25,7 @@ func TestFindings(t *testing.T) {
 		{"cut off", `any(body.a, `, []Finding{{Offset: 11, Msg: "the expression ends too early"}}},
 		{"stray bracket", `body.a == 1)`, []Finding{{Offset: 11, Msg: `unexpected ")"`}}},
 		{"environment", `env.HOME == "x"`, []Finding{{Offset: 0, Msg: `unknown name "env"`, Hint: "conditions and templates do not see the environment; ${env:NAME} works in actions"}}},
-		{"steps", `steps.build.exit_code == 0`, []Finding{{Offset: 0, Msg: `unknown name "steps"`, Hint: "steps are known in the actions after them, not in `when`"}}},
+		{"steps", `steps.build.exit_code == 0`, []Finding{{Offset: 0, Msg: `unknown name "steps"`, Hint: "steps are known in the actions after them and in closing actions"}}},
 		{"whole world", `$env["method"] == "x"`, []Finding{{Offset: 0, Msg: `unknown name "$env"`}}},
 		{"no answer", `bucket`, []Finding{{Offset: 0, Msg: "the condition must be true or false, but this is a text", Hint: "compare it with something"}}},
 		{"types", `method > 3`, []Finding{{Offset: 7, Msg: "a text and a number can't be compared", Hint: "a text that holds a number is read by int(…)"}}},
@@ -45,7 +45,7 @@ func TestFindings(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, got := NewCompiler().Condition(tt.src)
+			c, got := NewCompiler(World{}).Condition(tt.src)
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("Condition(%s) found %+v, want %+v", tt.src, got, tt.want)
 			}
@@ -57,7 +57,7 @@ func TestFindings(t *testing.T) {
 }
 
 func TestStepsAreTyped(t *testing.T) {
-	c := NewCompiler(StepShape{"build", "exec"}, StepShape{"call", "http"})
+	c := NewCompiler(World{Steps: []StepShape{{ID: "build", Kind: "exec"}, {ID: "call", Kind: "http"}}})
 	for _, src := range []string{
 		`steps.build.exit_code == 0 && steps.build.stdout contains "ok"`,
 		`steps.call.status == 200 && steps.call.json.id.x == 1 && steps.call.headers["X"] == ""`,

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,18 @@ func NewRuleSet(rules []*Rule, hash string) *RuleSet {
 
 // Rule returns the rule of that name, or nil.
 func (s *RuleSet) Rule(name string) *Rule { return s.byName[name] }
+
+// limit is how many runs may share a lane with one of the rule.
+func (s *RuleSet) limit(rule string) int {
+	r := s.byName[rule]
+	switch {
+	case r == nil:
+		return 1
+	case r.Concurrency.None: // it had lanes when the run was made
+		return math.MaxInt
+	}
+	return r.Concurrency.limit()
+}
 
 // Known reports whether any rule could match an event of the bucket, were it
 // switched on.

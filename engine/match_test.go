@@ -63,7 +63,7 @@ func TestKnownBuckets(t *testing.T) {
 // TestPanicInMatchingKeepsTheEvent: the event is stored without runs.
 func TestPanicInMatchingKeepsTheEvent(t *testing.T) {
 	set := NewRuleSet([]*Rule{{Name: "a"}, {Name: "b", When: &Condition{}}}, "h")
-	a := judge(set, jsonEvent(`{}`))
+	a, _ := judge(set, jsonEvent(`{}`), "")
 	if a.MatchErr == "" || a.Runs != nil || a.Event == nil {
 		t.Errorf("judge = %+v, want the event, the panic and no runs", a)
 	}
@@ -106,8 +106,8 @@ func TestParseErrorIsKept(t *testing.T) {
 		`{"a":1}`:   "",
 		``:          "",
 	} {
-		if got := judge(set, jsonEvent(body)).BodyErr; got != want {
-			t.Errorf("BodyErr of %q = %q, want %q", body, got, want)
+		if a, _ := judge(set, jsonEvent(body), ""); a.BodyErr != want {
+			t.Errorf("BodyErr of %q = %q, want %q", body, a.BodyErr, want)
 		}
 	}
 }

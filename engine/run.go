@@ -5,26 +5,40 @@ import "time"
 // State is where a run stands:
 //
 //	queued ─► running ─► done | failed | queued again (a retry, at Due)
-//	queued | running ─► cancelled, abandoned (its rule is gone)
+//	queued | running ─► cancelled, replaced, abandoned (its rule is gone)
+//	queued ─► superseded
+//	at once: duplicate, throttled, tripped, skipped
+//	finished ─► queued (a person retries it)
 //
 // After a crash running counts as queued. An attempt that a shutdown cut off
 // does not count.
 type State string
 
-// States of a run.
+// States of a run. All but the first two are finished.
 const (
-	Queued    State = "queued"
-	Running   State = "running"
-	Done      State = "done"
-	Failed    State = "failed"
-	Cancelled State = "cancelled"
-	Abandoned State = "abandoned"
+	Queued     State = "queued"
+	Running    State = "running"
+	Done       State = "done"
+	Failed     State = "failed"
+	Cancelled  State = "cancelled"  // by a person, or by the event of Run.By
+	Abandoned  State = "abandoned"  // its rule is gone
+	Skipped    State = "skipped"    // on_busy: skip; it gave way to Run.By
+	Replaced   State = "replaced"   // on_busy: replace; Run.By took its place
+	Superseded State = "superseded" // on_busy: latest, or throttle mode: last; Run.By goes in its place
+	Duplicate  State = "duplicate"  // dedupe: Run.By does the same, or did
+	Throttled  State = "throttled"  // throttle mode: first; Run.By had the window
+	Tripped    State = "tripped"    // at_most was reached, or a rule led to itself
 )
+
+// States lists all states.
+func States() []State {
+	return []State{Queued, Running, Done, Failed, Cancelled, Abandoned, Skipped, Replaced, Superseded, Duplicate, Throttled, Tripped}
+}
 
 // Finished reports whether a run in this state waits for nothing more.
 func (s State) Finished() bool { return s != Queued && s != Running }
 
-// Run is one rule's work on one event.
+// Run is one rule's work on one event, or on one element of a list in it.
 type Run struct {
 	ID       string    // UUIDv7
 	Seq      int64     // order of arrival over all runs; given by Store.Accept
@@ -38,8 +52,30 @@ type Run struct {
 	Created  time.Time //
 	Started  time.Time // first attempt; zero before
 	Finished time.Time // zero until Finished
-	Err      string    // why it failed, or why the last attempt did
+	Err      string    // why it failed, or why the last attempt did; of other ends, why
+
+	Element string // for_each: the element as JSON; "" where the run is for the whole event
+	Index   int    // for_each: the element's place in the list, from 0
+
+	Key      string // text of the concurrency key: what `cancels` looks for
+	Lane     string // runs of one lane share a limit; "": it runs beside all others
+	Dedupe   string // scoped key of dedupe; this and the two below: "" for none
+	Throttle string // scoped key of throttle
+	Breaker  string // scoped key of at_most
+
+	Held    bool   // queued: throttle holds it until Due; it is in no lane yet
+	By      string // id of the run that decided what became of this one, or ""
+	Stop    State  // how it is to end, decided by another while it had begun; "": nobody did
+	Outcome State  // how it ends once its closing actions are done; "": its actions are not over
+	Base    int    // attempts before a person retried it: they are no tries
+	Fresh   int    // what attempts up to this one finished is done again
+	Waited  string // for people: what the first attempt waited for
+	Note    string // for people: what a person did with it
 }
+
+// Begun reports whether the run has had an attempt since a person retried it,
+// if ever one did: it keeps its place in its lane between two attempts.
+func (r *Run) Begun() bool { return r.Attempt > r.Base }
 
 // Ref is the little of a run that waiting needs.
 type Ref struct {
@@ -47,15 +83,25 @@ type Ref struct {
 	Seq   int64
 	Event string
 	Rule  string
+	Lane  string
 	State State
 	Due   time.Time
+	Held  bool   // Run.Held
+	Begun bool   // Run.Begun
+	By    string // Run.By
 
-	reads int // how often it could not be read; not stored
+	reads  int    // how often it could not be read; not stored
+	behind string // the run that had its lane last; not stored
+	slots  bool   // it waited for one of max_runs; not stored
+	ready  time.Time
 }
 
 // Ref returns the run's Ref.
 func (r *Run) Ref() Ref {
-	return Ref{ID: r.ID, Seq: r.Seq, Event: r.Event, Rule: r.Rule, State: r.State, Due: r.Due}
+	return Ref{
+		ID: r.ID, Seq: r.Seq, Event: r.Event, Rule: r.Rule, Lane: r.Lane, State: r.State, Due: r.Due,
+		Held: r.Held, Begun: r.Begun(), By: r.By,
+	}
 }
 
 // StepState is where one step of one attempt stands.
@@ -67,7 +113,22 @@ const (
 	StepDone        StepState = "done"
 	StepFailed      StepState = "failed"
 	StepSkipped     StepState = "skipped"     // its if was false
-	StepInterrupted StepState = "interrupted" // a crash or a shutdown cut it off
+	StepInterrupted StepState = "interrupted" // a stop of hookrun cut it off
+	StepCrashed     StepState = "crashed"     // a crash of hookrun cut it off
+	StepNotRun      StepState = "not_run"     // in expressions: its turn did not come; never stored
+)
+
+// Phase is the list of a rule that a step stands in.
+type Phase string
+
+// Phases of a run, in the order in which they come. Of the closing ones those
+// are done that fit how the actions ended.
+const (
+	PhaseMain    Phase = "" // actions
+	PhaseSuccess Phase = "on_success"
+	PhaseFailure Phase = "on_failure"
+	PhaseTrip    Phase = "on_trip"
+	PhaseAlways  Phase = "always"
 )
 
 // StepResult is what became of one step in one attempt. A later attempt adds
@@ -75,7 +136,8 @@ const (
 type StepResult struct {
 	Run      string // id of the run
 	Attempt  int
-	Index    int    // position in the rule's actions, from 0
+	Index    int // position among all steps of the rule, those of closing phases behind its actions, from 0
+	Phase    Phase
 	Step     string // id
 	Key      string // Step.Key
 	Kind     string // Action.Kind
@@ -83,6 +145,7 @@ type StepResult struct {
 	Started  time.Time
 	Finished time.Time // zero while running
 	Err      string
+	Passed   bool // it failed, and the run went on all the same: continue_on_error
 	Output   Output
 	Process  Process // while running, where the action started one
 

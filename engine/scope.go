@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,15 +24,20 @@ type Scope struct {
 	doc    document
 	docErr error
 
-	eval  evaluation
-	vm    vm.VM
-	spent int           // steps of all evaluations, held against maxEventSteps
-	took  time.Duration // of all evaluations, held against maxEventTime
+	eval evaluation
+	vm   vm.VM
+	used *usage // shared with the worlds that With makes of this one
+}
+
+// usage is what all evaluations of one event have used so far.
+type usage struct {
+	spent int           // steps, held against maxEventSteps
+	took  time.Duration // held against maxEventTime
 }
 
 // NewScope makes the world of an event. The event must not change any more.
 func NewScope(ev *Event) *Scope {
-	s := &Scope{event: ev}
+	s := &Scope{event: ev, used: &usage{}}
 	s.eval.scope = s
 	s.vm.MemoryBudget = maxElements
 	s.world = map[string]any{
@@ -54,16 +60,37 @@ func NewScope(ev *Event) *Scope {
 	return s
 }
 
-// WithSteps returns the world of the same event with the results of finished
-// steps in it, as `steps`.
-func (s *Scope) WithSteps(results []*StepResult) *Scope {
+// View is what expressions see beside the event. The zero View adds nothing.
+type View struct {
+	Steps   []*StepResult // of all steps that can be named
+	Element *Element      // nil: none
+	Run     *Run          // `run`; nil: none
+	Err     string        // `error`, where there is a Run
+}
+
+// Element is the value that a run of ForEach is for.
+type Element struct {
+	As    string
+	Value any
+}
+
+// With returns the world of the same event with v in it.
+func (s *Scope) With(v View) *Scope {
 	w := NewScope(s.event)
-	w.parsed, w.doc, w.docErr = s.parsed, s.doc, s.docErr
-	steps := make(map[string]any, len(results))
-	for _, r := range results {
+	w.parsed, w.doc, w.docErr, w.used = s.parsed, s.doc, s.docErr, s.used
+	steps := make(map[string]any, len(v.Steps))
+	for _, r := range v.Steps {
 		steps[r.Step] = stepValue(r)
 	}
 	w.world["steps"] = steps
+	if v.Element != nil {
+		w.parseBody() // it knows how numbers were written
+		w.world[v.Element.As] = v.Element.Value
+	}
+	if v.Run != nil {
+		w.world["run"] = runValue(v.Run)
+		w.world["error"] = v.Err
+	}
 	return w
 }
 
@@ -179,16 +206,40 @@ func canonical(h http.Header) http.Header {
 	return out
 }
 
-// stepTypes are the fields of `steps.<id>` for a step of the given kind.
-func stepTypes(kind string) types.Map {
+// runTypes are the fields of `run`.
+func runTypes() types.Map {
+	return types.Map{
+		"id": types.String, "rule": types.String, "attempt": types.Int, "state": types.String,
+		"key": types.String, "created": types.TypeOf(time.Time{}),
+	}
+}
+
+// runValue has the fields of runTypes. The state is how the run ends; before
+// that is known it is the one that the run is in.
+func runValue(r *Run) map[string]any {
+	return map[string]any{
+		"id": r.ID, "rule": r.Rule, "attempt": r.Attempt - r.Base, "state": string(cmp.Or(r.Outcome, r.State)),
+		"key": r.Key, "created": r.Created,
+	}
+}
+
+// stepTypes are the fields of `steps.<id>`.
+func stepTypes(s StepShape) types.Map {
 	t := types.Map{"state": types.String, "error": types.String, "duration": types.TypeOf(time.Duration(0))}
 	switch {
-	case isCommand(kind):
+	case isCommand(s.Kind):
 		t["exit_code"], t["stdout"], t["stderr"] = types.Int, types.String, types.String
-	case kind == "http":
+	case s.Kind == "http":
 		t["status"], t["headers"], t["body"], t["json"] = types.Int, types.TypeOf(map[string]string{}), types.String, types.Any
-	case kind == "file":
+	case s.Kind == "file":
 		t["path"], t["size"] = types.String, types.Int
+	}
+	if len(s.Outputs) > 0 {
+		outputs := types.Map{}
+		for _, name := range s.Outputs {
+			outputs[name] = types.String
+		}
+		t["outputs"] = outputs
 	}
 	return t
 }
@@ -210,5 +261,15 @@ func stepValue(r *StepResult) map[string]any {
 		"json":      doc.value,
 		"path":      r.Output.Path,
 		"size":      int(r.Output.Size),
+		"outputs":   outputsValue(r.Output.Outputs),
 	}
+}
+
+// outputsValue has "" for what a step that did not succeed has not written: the
+// compiler knows the names.
+func outputsValue(outputs map[string]string) map[string]string {
+	if outputs == nil {
+		return map[string]string{}
+	}
+	return outputs
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Store keeps events and runs where a crash can't reach them. A method that
@@ -11,8 +12,8 @@ import (
 //
 // enginetest.TestStore is the suite that every Store passes.
 type Store interface {
-	// Accept puts an event, its verdicts and its runs (all queued) on disk in
-	// one commit and sets Seq of each run, rising in the order of acceptance.
+	// Accept puts an event, its verdicts and its runs on disk in one commit and
+	// sets Seq of each run, rising in the order of acceptance.
 	// Where the event has a Delivery that was accepted from the same Source
 	// before, nothing is written and the receipt tells of the first one.
 	// Its error wraps ErrUnavailable while nothing can be taken.
@@ -20,9 +21,16 @@ type Store interface {
 
 	// Update writes the run as given and adds the step results, or replaces
 	// those of the same run, attempt and index, in one commit. It works on when
-	// Accept no longer does for want of space, as far as it can.
+	// Accept no longer does for want of space, as far as it can. What others
+	// decide about a run stays: where r has no Stop, Stop and By are left as they
+	// are, and of a run that has finished nothing is changed: that is ErrFinished.
 	// The error wraps ErrNotFound where there is no such run.
 	Update(ctx context.Context, r *Run, steps ...*StepResult) error
+
+	// Change has fn look at runs and change them, in one commit. fn may be
+	// called again where that commit failed; where it returns an error, nothing
+	// is changed.
+	Change(ctx context.Context, fn func(Tx) error) error
 
 	// AppendOutput keeps a chunk of output. Of each stream it keeps the first
 	// MaxOutput/2 bytes and the last MaxOutput/2 at least, and may drop what is
@@ -41,7 +49,64 @@ type Store interface {
 
 	// RunsOf returns the runs that the event started, by Seq.
 	RunsOf(ctx context.Context, event string) ([]*Run, error)
+
+	// Runs returns what the filter asks for, the newest first.
+	Runs(ctx context.Context, f RunFilter) ([]*Run, error)
+
+	// SetPaused notes the rules that a person has paused, "" for all rules;
+	// Paused returns them, sorted.
+	SetPaused(ctx context.Context, rules []string) error
+	Paused(ctx context.Context) ([]string, error)
 }
+
+// Tx is the runs as they are inside of one commit. It is of no use after it.
+type Tx interface {
+	Run(id string) (*Run, error)          // ErrNotFound
+	Unfinished(q Pending) ([]*Run, error) // by Seq
+	Recent(q Recent) ([]*Run, error)      // the newest first
+	Put(r *Run) error                     // writes all of the run, which is there; ErrNotFound
+}
+
+// Pending asks for unfinished runs: those of a lane, or those of a rule.
+type Pending struct {
+	Lane string // "": by Rule
+	Rule string
+	Key  *string // with Rule: of this Run.Key alone; nil: of any
+}
+
+// Recent asks for the runs of a rule that have the same key.
+type Recent struct {
+	Rule     string
+	By       KeyKind
+	Key      string    // scoped, as in the run
+	From, To time.Time // of Run.Created, both inclusive; zero: any
+	States   []State   // one of these
+	Held     bool      // only those that are held
+	Limit    int       // at most so many
+}
+
+// KeyKind is one of the keys that a run is looked up by.
+type KeyKind string
+
+// The keys of Run that Recent knows.
+const (
+	ByDedupe   KeyKind = "dedupe"
+	ByThrottle KeyKind = "throttle"
+	ByBreaker  KeyKind = "breaker"
+)
+
+// RunFilter asks for runs. What is left zero asks for any.
+type RunFilter struct {
+	IDPrefix string // the id begins so
+	Rule     string
+	States   []State
+	Since    time.Time // created then or later
+	Before   int64     // Seq is lower: the next page
+	Limit    int       // at most so many; 0: DefaultRunLimit
+}
+
+// DefaultRunLimit is how many runs a filter without Limit gives.
+const DefaultRunLimit = 50
 
 // Acceptance is what Store.Accept takes in one commit.
 type Acceptance struct {
@@ -51,12 +116,19 @@ type Acceptance struct {
 	Rules    string // RuleSet.Hash that the verdicts are of
 	Verdicts []Verdict
 	Runs     []*Run
+
+	// Admit, where it is not nil, is called for each run in turn, inside of the
+	// commit and right before the run is written. It may change the run, and
+	// others by way of tx. Where the commit is tried again all runs are asked
+	// again, with what Admit made of them the first time.
+	Admit func(tx Tx, r *Run) error
 }
 
 // Receipt tells the sender what became of an event.
 type Receipt struct {
 	Event     string // id; of the first one where Duplicate
 	Duplicate bool
+	KeptAs    string // id of the event itself, where it is kept beside the first one; or ""
 	Runs      []Ref
 }
 
@@ -65,4 +137,6 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrUnavailable = errors.New("not accepting events") // the store can't write now
 	ErrBusy        = errors.New("too many events at once")
+	ErrFinished    = errors.New("the run has finished")
+	ErrNotFinished = errors.New("the run has not finished")
 )

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -20,8 +22,11 @@ const (
 // may the sender be told that the event was accepted.
 //
 // An ID and a time of receipt are given to an event that has none. The error
-// wraps ErrBusy where too many events are being accepted, ErrUnavailable where
-// the store takes none; nothing of the event is kept then.
+// wraps ErrBusy where too many events are being accepted or too many runs wait,
+// ErrUnavailable where the store takes none; nothing of the event is kept then.
+//
+// Where all that the event would start is done by the runs of an earlier one,
+// the receipt is a duplicate's and tells of that one.
 func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	if err := e.admit(ev.Size()); err != nil {
 		return Receipt{}, err
@@ -34,20 +39,47 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	if ev.Received.IsZero() {
 		ev.Received = time.Now().UTC()
 	}
-	a := judge(e.rules.Load(), ev)
+	a, f := judge(e.rules.Load(), ev, e.instance)
 	receipt, err := e.store.Accept(ctx, a)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("accept event: %w", err)
 	}
 	e.logAccepted(a, receipt)
-	if !receipt.Duplicate {
-		e.queue.add(receipt.Runs...)
+	if receipt.Duplicate {
+		return receipt, nil
 	}
-	return receipt, nil
+	e.tell(f.changed)
+	for _, r := range a.Runs {
+		e.logDecided(f.plans[r.ID], r)
+		if ref := r.Ref(); !r.State.Finished() {
+			if wait := time.Until(ref.Due); wait > 0 { // from here on it counts on the monotonic clock
+				ref.Due = time.Now().Add(wait)
+			}
+			e.queue.add(ref)
+		}
+	}
+	return f.receipt(receipt, a.Runs), nil
+}
+
+// receipt is what the sender gets to know: where every run is a duplicate, the
+// event that had them first.
+func (f *fate) receipt(r Receipt, runs []*Run) Receipt {
+	for _, run := range runs {
+		if run.State != Duplicate {
+			return r
+		}
+	}
+	if len(runs) > 0 {
+		r.KeptAs, r.Event, r.Duplicate = r.Event, f.plans[runs[0].ID].first, true
+	}
+	return r
 }
 
 // admit takes a place for an event of that size.
 func (e *Engine) admit(size int) error {
+	if err := e.queueFull(); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.pending == MaxPending || e.pending > 0 && e.pendingBytes+size > MaxPendingBytes {
@@ -65,29 +97,110 @@ func (e *Engine) leave(size int) {
 	e.pendingBytes -= size
 }
 
+// queueFull reports whether as many runs wait as may. The log has the begin and
+// the end of that.
+func (e *Engine) queueFull() error {
+	limit := cmp.Or(e.rules.Load().QueueLimit, DefaultQueueLimit)
+	n := e.queue.waiting()
+	full := n >= limit
+	if e.full.Swap(full) != full {
+		if full {
+			e.log.Warn("as many runs wait as queue_limit allows: no events are taken", "waiting", n, "queue_limit", limit)
+		} else {
+			e.log.Info("events are taken again", "waiting", n, "queue_limit", limit)
+		}
+	}
+	if full {
+		return fmt.Errorf("%w: %d runs wait", ErrBusy, n)
+	}
+	return nil
+}
+
 // judge asks the rules about the event. A panic in there must not cost the
 // event: it is kept without runs, with what happened.
-func judge(rules *RuleSet, ev *Event) (a *Acceptance) {
+func judge(rules *RuleSet, ev *Event, instance string) (a *Acceptance, f *fate) {
 	a = &Acceptance{Event: ev, Rules: rules.Hash}
 	defer func() {
 		if r := recover(); r != nil {
 			a.MatchErr = fmt.Sprintf("matching panicked: %v", r)
-			a.Verdicts, a.Runs = nil, nil
+			a.Verdicts, a.Runs, a.Admit, f = nil, nil, nil, newFate(nil)
 		}
 	}()
 	scope := NewScope(ev)
 	verdicts, matched := rules.Match(scope)
 	a.Verdicts = verdicts
+	var all []*plan
 	for _, r := range matched {
-		a.Runs = append(a.Runs, &Run{
-			ID: NewID(), Event: ev.ID, Rule: r.Name, RuleHash: r.Hash,
-			State: Queued, Created: ev.Received,
-		})
+		plans, err := r.plans(scope, mark(instance, r.Name))
+		v := verdictOf(verdicts, r.Name)
+		switch {
+		case err != nil:
+			v.Outcome, v.Why = Errored, err.Error()
+			continue
+		case len(plans) == 0:
+			v.Why = "for_each.list: the list is empty"
+		}
+		all = append(all, plans...)
+	}
+	for _, p := range all {
+		run := p.run
+		a.Runs = append(a.Runs, &run)
+	}
+	if f = newFate(all); !f.plain() {
+		a.Admit = f.admit
 	}
 	if err := scope.BodyErr(); err != nil && !errors.Is(err, errEmptyBody) {
 		a.BodyErr = err.Error()
 	}
-	return a
+	return a, f
+}
+
+func verdictOf(verdicts []Verdict, rule string) *Verdict {
+	i := slices.IndexFunc(verdicts, func(v Verdict) bool { return v.Rule == rule })
+	return &verdicts[i] // a rule that matched has one
+}
+
+// logDecided tells of a run that does not simply start.
+func (e *Engine) logDecided(p *plan, r *Run) {
+	attrs := []any{"run", r.ID, "rule", r.Rule, "event", r.Event}
+	if r.By != "" {
+		attrs = append(attrs, "by", r.By)
+	}
+	switch {
+	case p.tripped:
+		e.log.Warn("breaker tripped: the rule runs no more until there is room", append(attrs, "why", r.Err)...)
+	case p.loop:
+		e.log.Warn("loop: the rule does not run", append(attrs, "why", r.Err)...)
+	case p.recovered:
+		e.log.Info("breaker has recovered", attrs...)
+	case r.State == Tripped:
+		e.log.Debug("run does not start", append(attrs, "state", string(r.State), "why", r.Err)...)
+	case r.State.Finished():
+		e.log.Info("run does not start", append(attrs, "state", string(r.State), "why", r.Err)...)
+	case r.Held:
+		e.log.Debug("run is held until its burst is over", attrs...)
+	}
+	if r.State.Finished() {
+		e.ended(*r)
+	}
+}
+
+// tell passes on what a commit decided about other runs.
+func (e *Engine) tell(changed []Run) {
+	for _, r := range changed {
+		ref := r.Ref()
+		if r.State.Finished() {
+			e.queue.remove(ref)
+			e.log.Info("run does not start", "run", r.ID, "rule", r.Rule, "state", string(r.State), "by", r.By, "why", r.Err)
+			e.ended(r)
+			continue
+		}
+		e.log.Info("run is to stop", "run", r.ID, "rule", r.Rule, "state", string(r.Stop), "by", r.By, "why", r.Err)
+		if !e.interrupt(r) {
+			e.queue.hasten(ref)
+		}
+		e.onChange(r)
+	}
 }
 
 // logAccepted tells what came and what it started: never what was in it.

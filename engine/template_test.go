@@ -9,7 +9,7 @@ import (
 
 func template(t *testing.T, src string) *Template {
 	t.Helper()
-	tmpl, findings := NewCompiler().Template(src, func(ref string) (Secret, error) {
+	tmpl, findings := NewCompiler(World{}).Template(src, func(ref string) (Secret, error) {
 		if ref == "env:TOKEN" {
 			return NewSecret("s3cret"), nil
 		}
@@ -111,13 +111,13 @@ func TestTemplateFindings(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tmpl, got := NewCompiler().Template(tt.src, func(ref string) (Secret, error) { return Secret{}, errors.New(ref + " is not set") })
+			tmpl, got := NewCompiler(World{}).Template(tt.src, func(ref string) (Secret, error) { return Secret{}, errors.New(ref + " is not set") })
 			if tmpl != nil || len(got) != 1 || got[0] != tt.want {
 				t.Errorf("Template(%s) = %v, %+v, want nil, %+v", tt.src, tmpl, got, tt.want)
 			}
 		})
 	}
-	if tmpl, got := NewCompiler().Template("${env:TOKEN}", nil); tmpl != nil || len(got) != 1 || got[0].Msg != "no secret can stand here: ${env:TOKEN}" {
+	if tmpl, got := NewCompiler(World{}).Template("${env:TOKEN}", nil); tmpl != nil || len(got) != 1 || got[0].Msg != "no secret can stand here: ${env:TOKEN}" {
 		t.Errorf("Template without secrets = %v, %+v", tmpl, got)
 	}
 }
@@ -127,7 +127,7 @@ func FuzzTemplate(f *testing.F) {
 		f.Add(src, `{"x":1}`)
 	}
 	f.Fuzz(func(t *testing.T, src, body string) {
-		tmpl, findings := NewCompiler().Template(src, func(string) (Secret, error) { return NewSecret("s"), nil })
+		tmpl, findings := NewCompiler(World{}).Template(src, func(string) (Secret, error) { return NewSecret("s"), nil })
 		for _, fd := range findings {
 			if fd.Offset < 0 || fd.Offset > len(src) || fd.Msg == "" {
 				t.Fatalf("Template(%q): finding %+v is nowhere", src, fd)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"hookrun/engine"
@@ -23,6 +24,7 @@ type MemStore struct {
 	events     map[string]*memEvent
 	deliveries map[delivery]string // to the event's id
 	runs       map[string]*memRun
+	paused     []string // sorted
 	down       error
 }
 
@@ -38,6 +40,13 @@ type memRun struct {
 	run     engine.Run
 	steps   map[stepKey]*engine.StepResult
 	streams map[streamKey]*stream
+}
+
+// set writes a run, but for what was given once.
+func (m *memRun) set(r *engine.Run) {
+	event, seq := m.run.Event, m.run.Seq
+	m.run = *r
+	m.run.Event, m.run.Seq = event, seq
 }
 
 type stepKey struct{ attempt, index int }
@@ -67,20 +76,30 @@ func (m *MemStore) Accept(ctx context.Context, a *engine.Acceptance) (engine.Rec
 	}
 	name := delivery{a.Event.Source, a.Event.Delivery}
 	if first, ok := m.deliveries[name]; ok && name.name != "" {
-		return m.firstReceipt(first), nil
+		return engine.Receipt{Event: first, Duplicate: true, Runs: m.refs(first)}, nil
 	}
 	if err := m.checkNew(a); err != nil {
 		return engine.Receipt{}, fmt.Errorf("accept event %s: %w", a.Event.ID, err)
 	}
-	return m.put(a, name), nil
+	tx := &memTx{m: m}
+	if err := tx.accept(a); err != nil {
+		tx.rollback()
+		return engine.Receipt{}, fmt.Errorf("accept event %s: %w", a.Event.ID, err)
+	}
+	m.deliveries[name] = a.Event.ID
+	receipt := engine.Receipt{Event: a.Event.ID, Runs: m.refs(a.Event.ID)}
+	for i, ref := range receipt.Runs {
+		a.Runs[i].Seq = ref.Seq
+	}
+	return receipt, nil
 }
 
-func (m *MemStore) firstReceipt(event string) engine.Receipt {
-	receipt := engine.Receipt{Event: event, Duplicate: true}
+func (m *MemStore) refs(event string) []engine.Ref {
+	var refs []engine.Ref
 	for _, id := range m.events[event].runs {
-		receipt.Runs = append(receipt.Runs, m.runs[id].run.Ref())
+		refs = append(refs, m.runs[id].run.Ref())
 	}
-	return receipt
+	return refs
 }
 
 // checkNew refuses ids that are taken: an Acceptance is put in whole or not.
@@ -98,28 +117,6 @@ func (m *MemStore) checkNew(a *engine.Acceptance) error {
 	return nil
 }
 
-func (m *MemStore) put(a *engine.Acceptance, name delivery) engine.Receipt {
-	if m.events == nil {
-		m.events = make(map[string]*memEvent)
-		m.deliveries = make(map[delivery]string)
-		m.runs = make(map[string]*memRun)
-	}
-	e := &memEvent{event: copyEvent(a.Event), verdicts: slices.Clone(a.Verdicts)}
-	receipt := engine.Receipt{Event: a.Event.ID}
-	for _, r := range a.Runs {
-		m.seq++
-		r.Seq = m.seq
-		run := &memRun{run: *r, steps: make(map[stepKey]*engine.StepResult), streams: make(map[streamKey]*stream)}
-		run.run.Event = a.Event.ID
-		m.runs[r.ID] = run
-		e.runs = append(e.runs, r.ID)
-		receipt.Runs = append(receipt.Runs, r.Ref())
-	}
-	m.events[a.Event.ID] = e
-	m.deliveries[name] = a.Event.ID
-	return receipt
-}
-
 // Update implements engine.Store.
 func (m *MemStore) Update(ctx context.Context, r *engine.Run, steps ...*engine.StepResult) error {
 	if ctx.Err() != nil {
@@ -131,11 +128,31 @@ func (m *MemStore) Update(ctx context.Context, r *engine.Run, steps ...*engine.S
 	if run == nil {
 		return fmt.Errorf("update run %s: %w", r.ID, engine.ErrNotFound)
 	}
-	event, seq := run.run.Event, run.run.Seq // given once
-	run.run = *r
-	run.run.Event, run.run.Seq = event, seq
+	if run.run.State.Finished() {
+		return fmt.Errorf("update run %s: %w", r.ID, engine.ErrFinished)
+	}
+	written := *r
+	if r.Stop == "" {
+		written.Stop, written.By = run.run.Stop, run.run.By
+	}
+	run.set(&written)
 	for _, st := range steps {
 		run.steps[stepKey{st.Attempt, st.Index}] = copyStep(st)
+	}
+	return nil
+}
+
+// Change implements engine.Store.
+func (m *MemStore) Change(ctx context.Context, fn func(engine.Tx) error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("change runs: %w", context.Cause(ctx))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	tx := &memTx{m: m}
+	if err := fn(tx); err != nil {
+		tx.rollback()
+		return fmt.Errorf("change runs: %w", err)
 	}
 	return nil
 }
@@ -245,6 +262,56 @@ func (m *MemStore) RunsOf(_ context.Context, event string) ([]*engine.Run, error
 	return runs, nil
 }
 
+// Runs implements engine.Store.
+func (m *MemStore) Runs(_ context.Context, f engine.RunFilter) ([]*engine.Run, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	runs := m.runsWhere(func(r *engine.Run) bool {
+		return strings.HasPrefix(r.ID, f.IDPrefix) &&
+			(f.Rule == "" || r.Rule == f.Rule) &&
+			(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
+			!r.Created.Before(f.Since) &&
+			(f.Before == 0 || r.Seq < f.Before)
+	})
+	slices.Reverse(runs)
+	limit := f.Limit
+	if limit <= 0 {
+		limit = engine.DefaultRunLimit
+	}
+	return runs[:min(limit, len(runs))], nil
+}
+
+// runsWhere returns copies of the runs that match, by Seq.
+func (m *MemStore) runsWhere(match func(*engine.Run) bool) []*engine.Run {
+	var runs []*engine.Run
+	for _, r := range m.runs {
+		if match(&r.run) {
+			run := r.run
+			runs = append(runs, &run)
+		}
+	}
+	slices.SortFunc(runs, func(a, b *engine.Run) int { return cmp.Compare(a.Seq, b.Seq) })
+	return runs
+}
+
+// SetPaused implements engine.Store.
+func (m *MemStore) SetPaused(ctx context.Context, rules []string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("note paused rules: %w", context.Cause(ctx))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.paused = slices.Compact(slices.Sorted(slices.Values(rules)))
+	return nil
+}
+
+// Paused implements engine.Store.
+func (m *MemStore) Paused(context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.paused), nil
+}
+
 // stream keeps the beginning and the end of what a step prints.
 type stream struct {
 	kept engine.Text
@@ -295,6 +362,7 @@ func copyEvent(e *engine.Event) *engine.Event {
 func copyStep(st *engine.StepResult) *engine.StepResult {
 	c := *st
 	c.Output.Header = http.Header(st.Output.Header).Clone()
+	c.Output.Outputs = maps.Clone(st.Output.Outputs)
 	c.Stdout, c.Stderr = engine.Text{}, engine.Text{}
 	return &c
 }

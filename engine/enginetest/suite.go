@@ -35,6 +35,21 @@ func TestStore(t *testing.T, open func(t *testing.T) engine.Store) {
 		{"update replaces a step, attempts add theirs", testSteps},
 		{"unfinished by seq", testUnfinished},
 		{"missing is ErrNotFound", testNotFound},
+		{"every field is read back", testFields},
+		{"admit finds the runs before it", testAdmitOrder},
+		{"admit refuses all of the event", testAdmitRefuses},
+		{"admit changes others in the same commit", testAdmitChanges},
+		{"admit is not asked in vain", testAdmitUnasked},
+		{"change is all or nothing", testChange},
+		{"16 goroutines change a run", testConcurrentChange},
+		{"a finished run is not updated", testFinished},
+		{"what others decided stays", testDecided},
+		{"pending runs", testPending},
+		{"recent runs of a key", testRecent},
+		{"transactions in random order", testRandomTx},
+		{"runs by filter", testFilter},
+		{"runs in pages", testPages},
+		{"paused rules", testPaused},
 		{"output", testOutput},
 		{"output in random pieces", testRandomOutput},
 		{"16 goroutines accept", testConcurrentAccept},
@@ -337,6 +352,11 @@ func testNotFound(t *testing.T, s engine.Store) {
 	_, err = s.Verdicts(t.Context(), "nobody")
 	wantNotFound(t, "Verdicts", err)
 	wantNotFound(t, "Update", s.Update(t.Context(), &engine.Run{ID: "nobody"}, &engine.StepResult{Attempt: 1}))
+	wantNotFound(t, "Change", s.Change(t.Context(), func(tx engine.Tx) error {
+		_, err := tx.Run("nobody")
+		wantNotFound(t, "Run inside of a change", err)
+		return tx.Put(&engine.Run{ID: "nobody"})
+	}))
 	wantNotFound(t, "AppendOutput", s.AppendOutput(t.Context(), engine.Chunk{Run: "nobody", Stream: engine.Stdout, Data: []byte("x")}))
 }
 
@@ -545,5 +565,13 @@ func testCancelled(t *testing.T, s engine.Store) {
 	if err := s.Update(ctx, &run); !errors.Is(err, why) {
 		t.Errorf("Update: error %v, want %v", err, why)
 	}
+	err = s.Change(ctx, func(tx engine.Tx) error { return tx.Put(&run) })
+	if !errors.Is(err, why) {
+		t.Errorf("Change: error %v, want %v", err, why)
+	}
+	if err := s.SetPaused(ctx, []string{"deploy"}); !errors.Is(err, why) {
+		t.Errorf("SetPaused: error %v, want %v", err, why)
+	}
 	wantEqual(t, "state", must[*engine.Run](t)(s.Run(t.Context(), run.ID)).State, engine.Queued)
+	wantEqual(t, "paused", len(must[[]string](t)(s.Paused(t.Context()))), 0)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -16,13 +15,15 @@ import (
 func kinds() []string { return []string{"exec", "shell", "file", "http"} }
 
 // common are the keys of every action.
-func common() []string { return []string{"id", "if", "timeout"} }
+func common() []string {
+	return []string{"id", "if", "timeout", "retry", "continue_on_error", "on_interrupt", "on_crash"}
+}
 
 // keysOf are the further keys of an action of a kind.
 func keysOf(kind string) []string {
 	switch kind {
 	case "exec", "shell":
-		return []string{"dir", "env", "stdin"}
+		return []string{"dir", "env", "stdin", "outputs", "detach"}
 	case "file":
 		return []string{"content", "write", "mode"}
 	case "http":
@@ -39,45 +40,28 @@ type action struct {
 	c *engine.Compiler
 }
 
-// step reads the action at index i of a rule. before are the actions ahead of
-// it.
-func (d *decoder) step(n *yaml.Node, i int, before []engine.StepShape) (step engine.Step, kind string) {
-	step.ID = strconv.Itoa(i + 1)
-	o := d.entries(n, "an action")
-	if n.Kind != yaml.MappingNode {
-		return step, ""
-	}
-	kind, ok := o.kind()
-	if !ok {
-		return step, ""
-	}
-	o.onlyKeysOf(kind)
-	if id := o.values["id"]; id != nil {
-		step.ID = d.id(id, before)
-		step.Key = "id:" + step.ID
-	}
-	a := action{o, engine.NewCompiler(before...)}
-	if cond := o.values["if"]; cond != nil {
-		step.If = d.condition(cond, a.c, "if")
-	}
-	step.Timeout = o.duration("timeout", 0)
+// does reads what an action of the kind does. step is known but for that.
+func (a action) does(kind string, step engine.Step) engine.Action {
 	switch kind {
 	case "exec":
-		step.Action = a.exec()
+		x := a.exec()
+		x.Outputs, x.Detach = step.Outputs, a.detach()
+		return x
 	case "shell":
-		step.Action = a.shell()
+		x := a.shell()
+		x.Outputs, x.Detach = step.Outputs, a.detach()
+		return x
 	case "file":
-		step.Action = a.file()
-	case "http":
-		call := a.http()
-		call.Timeout = step.Timeout
-		step.Action = call
+		return a.file()
+	default:
+		x := a.http()
+		x.Timeout = step.Timeout
+		return x
 	}
-	return step, kind
 }
 
-// kind returns the one key that says what the action does.
-func (o object) kind() (kind string, ok bool) {
+// oneKind returns the one key that says what the action does.
+func (o object) oneKind() (kind string, ok bool) {
 	var found []*yaml.Node
 	for _, key := range o.keys {
 		if slices.Contains(kinds(), key.Value) {
@@ -122,7 +106,7 @@ func (o object) noKind() {
 // kindWithoutValue reports whether the kind is there but empty, which is noted
 // already.
 func (o object) kindWithoutValue() bool {
-	return slices.ContainsFunc(o.node.Content, func(n *yaml.Node) bool { return slices.Contains(kinds(), n.Value) })
+	return slices.ContainsFunc(kinds(), func(kind string) bool { return o.keyNode(kind) != nil })
 }
 
 // onlyKeysOf notes keys that an action of the kind does not have.
@@ -132,7 +116,7 @@ func (o object) onlyKeysOf(kind string) {
 		if slices.Contains(known, key.Value) {
 			continue
 		}
-		hint := meant(key.Value, known)
+		hint := meantHere(key.Value, known)
 		for _, other := range kinds() {
 			if slices.Contains(keysOf(other), key.Value) {
 				hint = fmt.Sprintf("%q goes with %s", key.Value, kindsWith(key.Value))
@@ -152,20 +136,6 @@ func kindsWith(key string) string {
 	return strings.Join(with, " and ")
 }
 
-// id reads the name of an action.
-func (d *decoder) id(n *yaml.Node, before []engine.StepShape) string {
-	if !d.scalar(n, "id") {
-		return ""
-	}
-	if !identifier.MatchString(n.Value) || len(n.Value) > maxName {
-		d.fail(n, "letters, digits and _, a letter first: expressions say steps.build", "id %s is no name", show(n))
-	}
-	if slices.ContainsFunc(before, func(s engine.StepShape) bool { return s.ID == n.Value }) {
-		d.fail(n, "", "an action before has the id %q already", n.Value)
-	}
-	return n.Value
-}
-
 // template compiles the text of a key, nil where it is not there.
 func (a action) template(key string, f field) *engine.Template {
 	n := a.values[key]
@@ -174,15 +144,4 @@ func (a action) template(key string, f field) *engine.Template {
 	}
 	f.what = key
 	return a.d.template(n, a.c, f)
-}
-
-// required notes that a key is missing.
-func (a action) required(key, kind string) bool {
-	if a.values[key] != nil {
-		return true
-	}
-	if !slices.ContainsFunc(a.node.Content, func(n *yaml.Node) bool { return n.Value == key }) { // else "has no value" is noted
-		a.d.fail(a.node, "", "an action of kind %s needs %s", kind, key)
-	}
-	return false
 }

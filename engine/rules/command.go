@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -299,6 +300,40 @@ func (a action) shell() *actions.Shell {
 	}
 	a.look(n, "/bin/sh", nil)
 	return x
+}
+
+// maxOutputs bounds the outputs of one command.
+const maxOutputs = 64
+
+// outputs reads the names that a command writes to the file of HOOKRUN_OUTPUT.
+func (o object) outputs() []string {
+	items := o.list("outputs", false)
+	if len(items) > maxOutputs {
+		o.d.fail(items[maxOutputs], "", "more than %d outputs", maxOutputs)
+		return nil
+	}
+	var names []string
+	for _, n := range items {
+		switch {
+		case !o.d.scalar(n, "an item of outputs"):
+		case !identifier.MatchString(n.Value) || len(n.Value) > maxName:
+			o.d.fail(n, "letters, digits and _, a letter first: expressions say steps.build.outputs.version", "%s cannot be the name of an output", show(n))
+		case slices.Contains(names, n.Value):
+			o.d.fail(n, "", "the output %q is there twice", n.Value)
+		default:
+			names = append(names, n.Value)
+		}
+	}
+	return names
+}
+
+// detach reads whether the command outlives hookrun.
+func (a action) detach() bool {
+	detach := a.flag("detach", false)
+	if detach && runtime.GOOS == "windows" {
+		a.d.fail(a.values["detach"], "leave it out", "detach needs a Unix system")
+	}
+	return detach
 }
 
 func (a action) inScript(n *yaml.Node, at int, hint, msg string) {

@@ -4,12 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
-	"time"
 
 	"gopkg.in/yaml.v3"
-
-	"hookrun/engine"
 )
 
 // decoder reads the nodes of one file and notes what is wrong with them.
@@ -18,6 +14,7 @@ type decoder struct {
 	src      *source
 	rule     string // name of the rule that is being read
 	disabled bool   // it is not enabled: its secrets need not be there
+	unseen   string // the name that for_each gives, where it is not known
 }
 
 // fail notes a problem at the beginning of n.
@@ -50,7 +47,7 @@ func (d *decoder) object(n *yaml.Node, what string, known ...string) object {
 	o := d.entries(n, what)
 	for _, key := range o.keys {
 		if !slices.Contains(known, key.Value) {
-			d.fail(key, meant(key.Value, known), "unknown key %q in %s", key.Value, what)
+			d.fail(key, meantHere(key.Value, known), "unknown key %q in %s", key.Value, what)
 			delete(o.values, key.Value)
 		}
 	}
@@ -86,19 +83,63 @@ func (d *decoder) entries(n *yaml.Node, what string) object {
 	return o
 }
 
-// meant is the hint for a key that nobody knows.
-func meant(key string, known []string) string {
-	other := map[string]string{
-		"command": "exec", "cmd": "exec", "run": "shell", "script": "shell", "url": "http", "path": "file",
-		"condition": "when", "match": "when", "if": "when", "on": "when", "trigger": "when",
-		"steps": "actions", "do": "actions", "then": "actions", "jobs": "actions",
-		"cwd": "dir", "workdir": "dir", "working_directory": "dir", "environment": "env",
-		"hooks": "rules", "retries": "retry", "disabled": "enabled", "text": "content", "data": "body",
-	}[strings.ToLower(key)]
-	if slices.Contains(known, other) {
-		return fmt.Sprintf("did you mean %q?", other)
+// part reads the value of a key as a mapping. form is what to write in place of
+// a single value.
+func (o object) part(key, form string, known ...string) (part object, ok bool) {
+	n := o.values[key]
+	if n == nil {
+		return object{}, false
 	}
-	return engine.Nearest(key, slices.Clone(known))
+	return o.d.formed(n, key, key+": "+form, known...)
+}
+
+// formed is object with the form that is meant where n is a single value.
+func (d *decoder) formed(n *yaml.Node, what, form string, known ...string) (o object, ok bool) {
+	if n.Kind == yaml.ScalarNode {
+		d.fail(n, "write "+form, "%s must be a mapping (key: value), not %s", what, describe(n))
+		return object{}, false
+	}
+	return d.object(n, what, known...), n.Kind == yaml.MappingNode
+}
+
+// said is n where it is a single value that fits into a form, else the example.
+func said(n *yaml.Node, fits *regexp.Regexp, example string) string {
+	if n != nil && n.Kind == yaml.ScalarNode && fits.MatchString(n.Value) {
+		return n.Value
+	}
+	return example
+}
+
+// What fits a form.
+var (
+	aCount = regexp.MustCompile(`^[1-9][0-9]{0,9}$`)
+	aTime  = regexp.MustCompile(`^[1-9][0-9]{0,9}[smh]$`)
+	aWord  = regexp.MustCompile(`^[^,{}\[\]"'#:\s]{1,40}$`)
+)
+
+// needs reports whether all the keys are there, and notes which is not.
+func (o object) needs(what, hint string, keys ...string) bool {
+	all := true
+	for _, key := range keys {
+		if o.values[key] != nil {
+			continue
+		}
+		all = false
+		if o.keyNode(key) == nil { // else "has no value" is noted
+			o.d.fail(o.node, hint, "%s needs %s", what, key)
+		}
+	}
+	return all
+}
+
+// keyNode returns the key itself, nil where it is not there.
+func (o object) keyNode(key string) *yaml.Node {
+	for i := 0; i+1 < len(o.node.Content); i += 2 {
+		if n := o.node.Content[i]; n.Kind == yaml.ScalarNode && n.Value == key {
+			return n
+		}
+	}
+	return nil
 }
 
 // describe names the kind of a value for people.
@@ -116,158 +157,4 @@ func describe(n *yaml.Node) string {
 		return "a number"
 	}
 	return "a text"
-}
-
-// braceHint is for {{ }} without quotes, which YAML takes for a mapping in a
-// mapping.
-func braceHint(n *yaml.Node) string {
-	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) > 0 &&
-		n.Content[0].Kind == yaml.MappingNode && n.Content[0].Style&yaml.FlowStyle != 0 {
-		return `a text with {{ }} in it needs quotes: "{{ body.after }}"`
-	}
-	return ""
-}
-
-// text returns the value of a key that must be a single one; "" where it is
-// not there.
-func (o object) text(key string) string {
-	n := o.values[key]
-	if n == nil || !o.d.scalar(n, key) {
-		return ""
-	}
-	return n.Value
-}
-
-// scalar reports whether n is a single value, and notes it where it is not.
-// Numbers and true are texts as they are written.
-func (d *decoder) scalar(n *yaml.Node, what string) bool {
-	if n.Kind == yaml.ScalarNode && !isNull(n) {
-		return true
-	}
-	d.fail(n, braceHint(n), "%s must be a text, not %s", what, describe(n))
-	return false
-}
-
-// constant is text of which {{ }} and ${} can be no part.
-func (o object) constant(key string) string {
-	text := o.text(key)
-	if text != "" && !o.d.plain(o.values[key], key) {
-		return ""
-	}
-	return text
-}
-
-// plain reports whether n has neither {{ }} nor a secret in it, and notes it.
-func (d *decoder) plain(n *yaml.Node, what string) bool {
-	if strings.Contains(n.Value, "{{") || secretRef.MatchString(n.Value) {
-		d.fail(n, "", "%s must be fixed: neither {{ }} nor ${ } can stand in it", what)
-		return false
-	}
-	return true
-}
-
-// flag returns the value of a key that is true or false.
-func (o object) flag(key string, unset bool) bool {
-	n := o.values[key]
-	if n == nil {
-		return unset
-	}
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-		o.d.fail(n, "", "%s must be true or false, not %s", key, show(n))
-		return unset
-	}
-	return strings.EqualFold(n.Value, "true")
-}
-
-// show is the value itself where it is a short single one, else its kind.
-func show(n *yaml.Node) string {
-	if n.Kind == yaml.ScalarNode && !isNull(n) && len(n.Value) <= 40 {
-		return fmt.Sprintf("%q", n.Value)
-	}
-	return describe(n)
-}
-
-var (
-	bareNumber = regexp.MustCompile(`^[0-9]+$`)
-	inDays     = regexp.MustCompile(`^([0-9]{1,4})d$`)
-)
-
-// duration returns the value of a key that is a length of time, above 0.
-func (o object) duration(key string, unset time.Duration) time.Duration {
-	n := o.values[key]
-	if n == nil {
-		return unset
-	}
-	v, err := time.ParseDuration(n.Value)
-	if n.Kind == yaml.ScalarNode && err == nil && v > 0 {
-		return v
-	}
-	hint := "write 30s, 10m or 1h30m"
-	if m := inDays.FindStringSubmatch(n.Value); m != nil {
-		var days int
-		fmt.Sscan(m[1], &days) // digits
-		hint = fmt.Sprintf("write %dh", 24*days)
-	} else if bareNumber.MatchString(n.Value) {
-		hint = fmt.Sprintf("write %ss or %sm", n.Value, n.Value)
-	}
-	o.d.fail(n, hint, "%s must be a length of time above 0, not %s", key, show(n))
-	return unset
-}
-
-// list returns the items of a key that is a list, or a single text where
-// single ones are good. An empty list is noted.
-func (o object) list(key string, single bool) []*yaml.Node {
-	n := o.values[key]
-	switch {
-	case n == nil:
-		return nil
-	case n.Kind == yaml.SequenceNode && len(n.Content) > 0:
-		return n.Content
-	case n.Kind == yaml.SequenceNode:
-		o.d.fail(n, "", "%s is an empty list", key)
-	case single && n.Kind == yaml.ScalarNode:
-		return []*yaml.Node{n}
-	case single:
-		o.d.fail(n, "", "%s must be a text or a list, not %s", key, describe(n))
-	default:
-		o.d.fail(n, "", "%s must be a list, not %s", key, describe(n))
-	}
-	return nil
-}
-
-// names returns the items of list as texts without control characters, each
-// once.
-func (o object) names(key string) []string {
-	var names []string
-	for _, n := range o.list(key, true) {
-		if !o.d.scalar(n, "an item of "+key) || !o.d.name(n, "an item of "+key) || slices.Contains(names, n.Value) {
-			continue
-		}
-		names = append(names, n.Value)
-	}
-	return names
-}
-
-// maxName bounds names of rules and buckets, in bytes.
-const maxName = 200
-
-// name reports whether n can name something, and notes it where it can not.
-func (d *decoder) name(n *yaml.Node, what string) bool {
-	switch {
-	case n.Value == "":
-		d.fail(n, "", "%s is empty", what)
-	case len(n.Value) > maxName:
-		d.fail(n, "", "%s is longer than %d bytes", what, maxName)
-	case strings.ContainsFunc(n.Value, isControl):
-		d.fail(n, "", "%s has a line break or control character in it", what)
-	case strings.TrimSpace(n.Value) != n.Value:
-		d.fail(n, "", "%s begins or ends with a space", what)
-	default:
-		return true
-	}
-	return false
-}
-
-func isControl(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029'
 }

@@ -91,6 +91,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	l.settings()
 	l.rules()
 	relay := l.relay()
+	l.references()
 	l.unreachable()
 
 	problems = tidy(l.problems, files)
@@ -98,8 +99,9 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		return nil, problems
 	}
 	l.guardFiles()
-	set := engine.NewRuleSet(l.enabled, hashRules(l.enabled))
+	set := engine.NewRuleSet(l.enabled, l.hashSet())
 	set.Off = l.off
+	set.MaxRuns, set.QueueLimit = l.maxRuns, l.queueLimit
 	set.Secrets = append(slices.Clone(l.secrets), relay.Secret)
 	return &Generation{
 		Rules:    set,
@@ -115,7 +117,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 // that the rules read is known.
 func (l *loader) guardFiles() {
 	for _, r := range l.enabled {
-		for _, s := range r.Steps {
+		for _, s := range allSteps(r) {
 			if f, ok := s.Action.(*actions.File); ok {
 				f.Guard = l.guard
 			}
@@ -136,11 +138,14 @@ type loader struct {
 
 	rootsGiven bool // by file_roots
 
-	count   int               // rules read, enabled or not
+	maxRuns, queueLimit int // 0: not given
+
+	read    int               // rules read, enabled or not
 	places  map[string]string // of all rules, by name
 	enabled []*engine.Rule
 	off     []*engine.Rule // read, but not enabled
 	nodes   map[*engine.Rule]place
+	refs    []reference // to rules by name
 	secrets []engine.Secret
 
 	found   map[string]found  // what LookPath said, by command
@@ -183,13 +188,18 @@ func (l *loader) open(f File) {
 		d.fail(root, hint, "the file must be a mapping with rules: in it, not %s", describe(root))
 		return
 	}
-	known := []string{"relay", "defaults", "file_roots", "rules"}
+	known := topKeys()
 	for i := 0; i < len(root.Content); i += 2 {
 		if key := root.Content[i].Value; strings.HasPrefix(key, "x-") { // a place for anchors
 			known = append(known, key)
 		}
 	}
 	l.tops = append(l.tops, top{d, d.object(root, "the file", known...)})
+}
+
+// topKeys are the keys at the top of a file.
+func topKeys() []string {
+	return []string{"relay", "defaults", "file_roots", "max_runs", "queue_limit", "rules"}
 }
 
 // only returns the file that holds a key of which a generation has one.
@@ -215,8 +225,30 @@ func (l *loader) settings() {
 	if t, n := l.only("defaults"); n != nil {
 		o := t.d.object(n, "defaults", "timeout", "retry")
 		l.timeout = o.duration("timeout", 0)
-		l.retry = o.retry(engine.Retry{})
+		l.retry = o.retry(engine.Retry{}, nil)
 	}
+	l.maxRuns = l.count("max_runs", maxMaxRuns, "leave it out for 4 × CPUs")
+	l.queueLimit = l.count("queue_limit", maxQueueLimit, fmt.Sprintf("leave it out for %d", engine.DefaultQueueLimit))
+	l.fileRoots()
+}
+
+// Bounds of what the rules may say for the whole of hookrun.
+const (
+	maxMaxRuns    = 10_000
+	maxQueueLimit = 10_000_000
+)
+
+// count reads a number that one file says for all, 0 where none does.
+func (l *loader) count(key string, most int, hint string) int {
+	t, n := l.only(key)
+	if n == nil {
+		return 0
+	}
+	return t.keys.number(key, most, hint)
+}
+
+// fileRoots reads the folders that files may be written to.
+func (l *loader) fileRoots() {
 	l.roots = []string{l.o.Dir}
 	t, n := l.only("file_roots")
 	if n == nil {
@@ -273,14 +305,14 @@ func (l *loader) rules() {
 			continue
 		}
 		for _, item := range t.keys.list("rules", false) {
-			if l.count++; l.count > maxRules {
+			if l.read++; l.read > maxRules {
 				t.d.fail(item, "", "more than %d rules", maxRules)
 				return
 			}
 			l.rule(t.d, item)
 		}
 	}
-	if l.count == 0 && good && !failed(l.problems) && len(l.tops) > 0 {
+	if l.read == 0 && good && !failed(l.problems) && len(l.tops) > 0 {
 		first := l.tops[0]
 		first.d.fail(first.keys.node, firstRule, "there are no rules")
 	}

@@ -1,12 +1,12 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +23,7 @@ func (a action) file() *actions.File {
 		Mode:  a.mode(),
 		Roots: a.d.l.roots,
 	}
-	if a.required("content", "file") {
+	if a.needs("an action of kind file", "", "content") {
 		x.Content = a.template("content", field{})
 	}
 	if x.Path != nil {
@@ -70,19 +70,9 @@ func isBelow(path, root string) bool {
 }
 
 func (a action) write() actions.WriteMode {
-	n := a.values["write"]
-	if n == nil {
-		return actions.Replace
-	}
-	modes := []string{string(actions.Create), string(actions.Replace), string(actions.Append)}
-	if n.Kind != yaml.ScalarNode || !slices.Contains(modes, n.Value) {
-		hint := engine.Nearest(n.Value, slices.Clone(modes))
-		if n.Value == "overwrite" || hint == "" {
-			hint = "replace writes it anew, append adds to it, create refuses a file that is there"
-		}
-		a.d.fail(n, hint, "write must be create, replace or append, not %s", show(n))
-	}
-	return actions.WriteMode(n.Value)
+	mode := a.choice("write", "replace writes it anew, append adds to it, create refuses a file that is there",
+		string(actions.Create), string(actions.Replace), string(actions.Append))
+	return cmp.Or(actions.WriteMode(mode), actions.Replace)
 }
 
 var octal = regexp.MustCompile(`^0o?([0-7]{3})$`)
@@ -190,7 +180,7 @@ func (a action) headers() []actions.Var {
 		case !token.MatchString(name):
 			a.d.fail(key, "", "%s cannot be the name of a header", show(key))
 			continue
-		case name == "content-length" || name == "transfer-encoding" || name == "connection":
+		case name == "content-length" || name == "transfer-encoding" || name == "connection" || name == strings.ToLower(engine.ViaHeader):
 			a.d.fail(key, "leave it out", "the header %s is set by hookrun", key.Value)
 			continue
 		case seen[name]:

@@ -62,27 +62,61 @@ func (d *decoder) template(n *yaml.Node, c *engine.Compiler, f field) *engine.Te
 
 // condition compiles the expression of n, nil after a problem.
 func (d *decoder) condition(n *yaml.Node, c *engine.Compiler, what string) *engine.Condition {
+	if !d.expression(n, what, "a condition is kept and shown with every verdict") {
+		return nil
+	}
+	cond, findings := c.Condition(n.Value)
+	d.findings(n, findings)
+	return cond
+}
+
+const shownWithRun = "what it comes to is kept and shown with every run"
+
+// key compiles an expression that tells events apart, nil where it is not there
+// or after a problem.
+func (o object) key(key string, c *engine.Compiler) *engine.Key {
+	n := o.values[key]
+	if n == nil || !o.d.expression(n, key, shownWithRun) {
+		return nil
+	}
+	k, findings := c.Key(n.Value)
+	o.d.findings(n, findings)
+	return k
+}
+
+// value compiles an expression of any type, nil where it is not there or after a
+// problem.
+func (o object) value(key string, c *engine.Compiler) *engine.Value {
+	n := o.values[key]
+	if n == nil || !o.d.expression(n, key, shownWithRun) {
+		return nil
+	}
+	v, findings := c.Value(n.Value)
+	o.d.findings(n, findings)
+	return v
+}
+
+// expression reports whether n may be one, and notes it where it can not. kept
+// says why no secret can stand in it.
+func (d *decoder) expression(n *yaml.Node, what, kept string) bool {
 	if n.Kind != yaml.ScalarNode {
 		hint := ""
 		if n.Style&yaml.FlowStyle != 0 {
 			hint = "an expression that begins with [ or { needs quotes"
 		}
 		d.fail(n, hint, "%s must be an expression, not %s", what, describe(n))
-		return nil
+		return false
 	}
 	if at := strings.Index(n.Value, "{{"); at >= 0 && strings.Contains(n.Value[at:], "}}") && strings.TrimSpace(n.Value[:at]) == "" {
 		d.fail(n, "leave the braces out", "%s is an expression already: {{ }} is for texts", what)
-		return nil
+		return false
 	}
 	if at := secretRef.FindStringIndex(n.Value); at != nil {
 		line, col := d.src.inScalar(n, at[0])
-		d.note(line, col, "a condition is kept and shown with every verdict, so nothing secret can stand in it",
-			fmt.Sprintf("%s does not see secrets", what), false)
-		return nil
+		d.note(line, col, kept+", so nothing secret can stand in it", fmt.Sprintf("%s does not see secrets", what), false)
+		return false
 	}
-	cond, findings := c.Condition(n.Value)
-	d.findings(n, findings)
-	return cond
+	return true
 }
 
 // findings notes what a compiler found in the text of n.
@@ -91,6 +125,12 @@ func (d *decoder) findings(n *yaml.Node, findings []engine.Finding) {
 		line, col := d.src.inScalar(n, f.Offset)
 		if f.Msg == "the expression ends too early" && n.Style == 0 && n.LineComment != "" { // any(list, # > 1)
 			f.Hint = "in YAML a # behind a space begins a comment: put the whole text in quotes"
+		}
+		if f.Msg == `unknown field "outputs"` {
+			f.Hint = "only commands have them, and say which: outputs: [version]"
+		}
+		if d.unseen != "" && f.Msg == fmt.Sprintf("unknown name %q", d.unseen) {
+			f.Hint = `when is asked once for the event; filter the list: filter(body.alerts, .status == "firing")`
 		}
 		d.note(line, col, f.Hint, f.Msg, f.Warning)
 	}

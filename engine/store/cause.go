@@ -29,6 +29,8 @@ func causeOf(err error) cause {
 		return causeNone
 	case errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt):
 		return causeFatal
+	case refused(err):
+		return causeOwn
 	case isNoSpace(err):
 		return causeSpace
 	case isReadOnly(err):
@@ -62,7 +64,7 @@ func broken(err error) bool {
 // disk makes of another write tells.
 func (g *gate) diagnose(err error) error {
 	var code sqlite3.ErrorCode
-	if errors.Is(err, ErrIO) || !errors.As(err, &code) {
+	if refused(err) || errors.Is(err, ErrIO) || !errors.As(err, &code) {
 		return err
 	}
 	switch code {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine"
 )
 
 // conn is a connection with the statements that it has prepared. One goroutine
@@ -91,12 +93,26 @@ func bind(st *sqlite3.Stmt, i int, arg any) error {
 	switch a := arg.(type) {
 	case string:
 		return st.BindText(i, a)
+	case *string:
+		return st.BindText(i, *a)
+	case engine.State:
+		return st.BindText(i, string(a))
+	case *engine.State:
+		return st.BindText(i, string(*a))
+	case bool:
+		return st.BindBool(i, a)
+	case *bool:
+		return st.BindBool(i, *a)
 	case int:
 		return st.BindInt(i, a)
+	case *int:
+		return st.BindInt(i, *a)
 	case int64:
 		return st.BindInt64(i, a)
 	case time.Time:
 		return st.BindInt64(i, nanos(a))
+	case *time.Time:
+		return st.BindInt64(i, nanos(*a))
 	case zeros:
 		return st.BindZeroBlob(i, int64(a))
 	case []byte:
@@ -106,6 +122,30 @@ func bind(st *sqlite3.Stmt, i int, arg any) error {
 		return st.BindBlob(i, a)
 	}
 	return fmt.Errorf("no way to bind a %T", arg)
+}
+
+// scan reads columns from number i on into what the fields point to: bind's
+// other way.
+func scan(r *sqlite3.Stmt, i int, fields []any) {
+	for _, field := range fields {
+		switch f := field.(type) {
+		case *string:
+			*f = r.ColumnText(i)
+		case *engine.State:
+			*f = engine.State(r.ColumnText(i))
+		case *bool:
+			*f = r.ColumnBool(i)
+		case *int:
+			*f = r.ColumnInt(i)
+		case *int64:
+			*f = r.ColumnInt64(i)
+		case *time.Time:
+			*f = fromNanos(r.ColumnInt64(i))
+		default:
+			panic(fmt.Sprintf("no way to scan into a %T", f))
+		}
+		i++
+	}
 }
 
 // nanos is how a time is stored: nanoseconds since 1970, or 0 for the zero time.

@@ -24,10 +24,13 @@ func (s *Store) Accept(ctx context.Context, a *engine.Acceptance) (engine.Receip
 	if err != nil {
 		return engine.Receipt{}, fmt.Errorf("accept event %s: %w", a.Event.ID, err)
 	}
+	size := a.Event.Size()
+	for _, r := range a.Runs {
+		size += len(r.Element)
+	}
 	var receipt engine.Receipt
-	var seqs []int64
-	err = s.write(ctx, &op{event: true, size: a.Event.Size(), do: func(c *conn) (err error) {
-		receipt, seqs, err = row.insert(c)
+	err = s.write(ctx, &op{event: true, size: size, do: func(c *conn) (err error) {
+		receipt, err = row.insert(c)
 		return err
 	}})
 	if err != nil {
@@ -36,9 +39,8 @@ func (s *Store) Accept(ctx context.Context, a *engine.Acceptance) (engine.Receip
 	if receipt.Duplicate {
 		return receipt, nil
 	}
-	for i, r := range a.Runs {
-		r.Seq = seqs[i]
-		receipt.Runs = append(receipt.Runs, r.Ref())
+	for i, ref := range receipt.Runs {
+		a.Runs[i].Seq = ref.Seq
 	}
 	return receipt, nil
 }
@@ -65,9 +67,9 @@ func newEventRow(a *engine.Acceptance) (*eventRow, error) {
 	return row, nil
 }
 
-// insert writes the event and its runs and returns the runs' numbers, or tells
-// of the event that had the delivery before.
-func (row *eventRow) insert(c *conn) (engine.Receipt, []int64, error) {
+// insert writes the event and its runs, or tells of the event that had the
+// delivery before.
+func (row *eventRow) insert(c *conn) (engine.Receipt, error) {
 	e := row.Event
 	var body any = e.Body
 	if len(e.Body) >= longBody {
@@ -81,34 +83,55 @@ func (row *eventRow) insert(c *conn) (engine.Receipt, []int64, error) {
 		e.ID, e.Received, e.Source, e.Delivery, e.Remote, e.Bucket, e.BucketID, e.Input, e.Method, e.Path, e.Query,
 		row.header, row.meta, row.BodyErr, row.MatchErr, row.Rules, string(row.verdicts), body)
 	if err != nil {
-		return engine.Receipt{}, nil, err
+		return engine.Receipt{}, err
 	}
 	if c.db.Changes() == 0 {
-		receipt, err := firstReceipt(c, e.Source, e.Delivery)
-		return receipt, nil, err
+		return firstReceipt(c, e.Source, e.Delivery)
 	}
 	if len(e.Body) >= longBody {
 		if err := writeBody(c, c.db.LastInsertRowID(), e.Body); err != nil {
-			return engine.Receipt{}, nil, err
+			return engine.Receipt{}, err
 		}
 	}
-	seqs, err := insertRuns(c, e.ID, row.Runs)
-	return engine.Receipt{Event: e.ID}, seqs, err
+	refs, err := row.insertRuns(c)
+	return engine.Receipt{Event: e.ID, Runs: refs}, err
 }
 
-func insertRuns(c *conn, event string, runs []*engine.Run) ([]int64, error) {
-	var seqs []int64
-	for _, r := range runs {
-		err := c.exec(`
-			INSERT INTO runs(id, event, rule, rule_hash, state, attempt, cut, due, created, started, finished, err)
-			VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			r.ID, event, r.Rule, r.RuleHash, string(r.State), r.Attempt, r.Cut, r.Due, r.Created, r.Started, r.Finished, r.Err)
+// insertRuns writes each run as soon as it is admitted, so that the next one's
+// Admit finds it.
+func (row *eventRow) insertRuns(c *conn) ([]engine.Ref, error) {
+	var refs []engine.Ref
+	t := &tx{c: c}
+	for _, r := range row.Runs {
+		if row.Admit != nil {
+			if err := t.ask(func(tx engine.Tx) error { return row.Admit(tx, r) }); err != nil {
+				return nil, fmt.Errorf("admit run %s: %w", r.ID, err)
+			}
+		}
+		seq, err := insertRun(c, row.Event.ID, r)
 		if err != nil {
 			return nil, fmt.Errorf("run %s: %w", r.ID, err)
 		}
-		seqs = append(seqs, c.db.LastInsertRowID())
+		ref := r.Ref()
+		ref.Seq, ref.Event = seq, row.Event.ID
+		refs = append(refs, ref)
 	}
-	return seqs, nil
+	if t.put { // a run may have been changed after it was written
+		return refsOf(c, row.Event.ID)
+	}
+	return refs, nil
+}
+
+func refsOf(c *conn, event string) ([]engine.Ref, error) {
+	runs, err := runsOf(c, event)
+	if err != nil {
+		return nil, fmt.Errorf("runs of event %s: %w", event, err)
+	}
+	var refs []engine.Ref
+	for _, r := range runs {
+		refs = append(refs, r.Ref())
+	}
+	return refs, nil
 }
 
 // firstReceipt tells of the event that a delivery made when it came first.
@@ -121,14 +144,8 @@ func firstReceipt(c *conn, source, delivery string) (engine.Receipt, error) {
 	if err != nil {
 		return engine.Receipt{}, fmt.Errorf("first event of delivery %s: %w", delivery, err)
 	}
-	err = c.query(func(r *sqlite3.Stmt) error {
-		receipt.Runs = append(receipt.Runs, scanRef(r))
-		return nil
-	}, `SELECT `+refColumns+` FROM runs WHERE event = ? ORDER BY seq`, receipt.Event)
-	if err != nil {
-		return engine.Receipt{}, fmt.Errorf("runs of event %s: %w", receipt.Event, err)
-	}
-	return receipt, nil
+	receipt.Runs, err = refsOf(c, receipt.Event)
+	return receipt, err
 }
 
 func writeBody(c *conn, seq int64, body []byte) error {
@@ -157,9 +174,9 @@ func readBody(c *conn, seq, size int64) ([]byte, error) {
 }
 
 // Event implements engine.Store.
-func (s *Store) Event(ctx context.Context, id string) (*engine.Event, error) {
+func (s reads) Event(ctx context.Context, id string) (*engine.Event, error) {
 	var e *engine.Event
-	err := s.read(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *conn) (err error) {
 		e, err = readEvent(c, id)
 		return err
 	})
@@ -222,9 +239,9 @@ func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
 }
 
 // Verdicts implements engine.Store.
-func (s *Store) Verdicts(ctx context.Context, event string) ([]engine.Verdict, error) {
+func (s reads) Verdicts(ctx context.Context, event string) ([]engine.Verdict, error) {
 	var verdicts []engine.Verdict
-	err := s.read(ctx, func(c *conn) error {
+	err := s.lend(ctx, func(c *conn) error {
 		err := engine.ErrNotFound
 		qerr := c.query(func(r *sqlite3.Stmt) error {
 			err = json.Unmarshal(r.ColumnRawText(0), &verdicts)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,6 +62,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		writer:  newWriter(c, path, newGate(o.Dir, o.Log, o.hooks), o.Log),
 		ended:   make(chan struct{}),
 	}
+	s.reads = reads{s.read}
 	if err := s.openReaders(path); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -135,7 +137,7 @@ func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
 	}
 	f.Close() // nothing was written
 	keepPrivate(path, o)
-	c, err := connect(o, path, sqlite3.OPEN_READWRITE)
+	c, err := connect(path, sqlite3.OPEN_READWRITE, o.params())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -168,10 +170,13 @@ func keepPrivate(path string, o Options) {
 	}
 }
 
-func connect(o Options, path string, flags sqlite3.OpenFlag) (*conn, error) {
-	name := path // no URI: any name of a folder will do
-	if o.hooks.vfs != "" {
-		name, flags = "file:"+filepath.ToSlash(path)+"?vfs="+o.hooks.vfs, flags|sqlite3.OPEN_URI
+// connect opens a database with the parameters of a URI. Without any the path is
+// no URI: any name of a folder will do.
+func connect(path string, flags sqlite3.OpenFlag, params string) (*conn, error) {
+	name := path
+	if params != "" {
+		escaped := url.URL{Path: filepath.ToSlash(path)}
+		name, flags = "file:"+escaped.EscapedPath()+"?"+params, flags|sqlite3.OPEN_URI
 	}
 	db, err := sqlite3.OpenFlags(name, flags)
 	if err != nil {
@@ -200,7 +205,7 @@ func prepareDatabase(ctx context.Context, c *conn) error {
 	if err := migrate(c); err != nil {
 		return err
 	}
-	for _, table := range []string{"events", "runs", "steps", "output"} {
+	for _, table := range []string{"events", "runs", "steps", "output", "meta"} {
 		if _, err := c.number(`SELECT max(rowid) FROM ` + table); err != nil {
 			return fmt.Errorf("read table %s: %w", table, err)
 		}
@@ -243,7 +248,7 @@ func (c *conn) settings() error {
 
 func (s *Store) openReaders(path string) error {
 	for range cap(s.readers) {
-		c, err := connect(s.o, path, sqlite3.OPEN_READONLY)
+		c, err := connect(path, sqlite3.OPEN_READONLY, s.o.params())
 		if err != nil {
 			return errors.Join(fmt.Errorf("open %s to read: %w", path, err), s.closeReaders())
 		}

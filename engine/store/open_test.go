@@ -158,16 +158,10 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sqlite3.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(db.Exec(`PRAGMA user_version = 99`), db.Close()); err != nil {
-		t.Fatal(err)
-	}
+	setFormat(t, path, 99)
 	o.FreshOnCorrupt = true // it is not damaged
-	_, err = Open(t.Context(), o)
-	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 1"
+	_, err := Open(t.Context(), o)
+	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 2"
 	if err == nil || err.Error() != want {
 		t.Errorf("Open: error %v\nwant %s", err, want)
 	}

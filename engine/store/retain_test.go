@@ -218,7 +218,7 @@ func TestARetriedRunIsNotSwept(t *testing.T) {
 		t.Fatalf("oldest = %v, %v; want the event", old, err)
 	}
 	a.Runs[0].State = engine.Queued // between the look and the deletion
-	if err := s.Update(t.Context(), a.Runs[0]); err != nil {
+	if err := s.Change(t.Context(), func(tx engine.Tx) error { return tx.Put(a.Runs[0]) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.deleteEvents(t.Context(), old); err != nil {

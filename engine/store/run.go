@@ -1,25 +1,63 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
 )
 
-// Columns in the order that scanRef and scanRun read them.
+// The columns of a run but for seq, id and event, which are given once. Each
+// list is in the order of the function that writes it and reads it.
 const (
-	refColumns = `id, seq, event, rule, state, due`
-	runColumns = refColumns + `, rule_hash, attempt, cut, created, started, finished, err`
+	indexedColumns = `rule, state, created, key, lane, dedupe, throttle, breaker`
+	decidedColumns = `stop, "by"`
+	otherColumns   = `rule_hash, attempt, cut, due, started, finished, err, idx, held, outcome, base, fresh, waited, note, element`
+	runColumns     = `seq, id, event, ` + indexedColumns + `, ` + decidedColumns + `, ` + otherColumns
 )
+
+func indexedFields(r *engine.Run) []any {
+	return []any{&r.Rule, &r.State, &r.Created, &r.Key, &r.Lane, &r.Dedupe, &r.Throttle, &r.Breaker}
+}
+
+func decidedFields(r *engine.Run) []any { return []any{&r.Stop, &r.By} }
+
+func otherFields(r *engine.Run) []any {
+	return []any{
+		&r.RuleHash, &r.Attempt, &r.Cut, &r.Due, &r.Started, &r.Finished, &r.Err, &r.Index, &r.Held, &r.Outcome,
+		&r.Base, &r.Fresh, &r.Waited, &r.Note, &r.Element,
+	}
+}
+
+// The statements that write a run.
+const (
+	insertRunSQL = `INSERT INTO runs(id, event, ` + indexedColumns + `, ` + decidedColumns + `, ` + otherColumns + `)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	updateRunSQL = `UPDATE runs SET (` + otherColumns + `) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE seq = ?`
+	decideRunSQL = `UPDATE runs SET (` + decidedColumns + `) = (?, ?) WHERE seq = ?`
+
+	// Each index would be written again, though nothing is new.
+	indexRunSQL = `UPDATE runs SET (` + indexedColumns + `) = (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+		WHERE seq = ?9 AND (` + indexedColumns + `) IS NOT (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
+)
+
+func insertRun(c *conn, event string, r *engine.Run) (seq int64, err error) {
+	fields := slices.Concat([]any{r.ID, event}, indexedFields(r), decidedFields(r), otherFields(r))
+	if err := c.exec(insertRunSQL, fields...); err != nil {
+		return 0, err
+	}
+	return c.db.LastInsertRowID(), nil
+}
 
 // Update implements engine.Store.
 func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.StepResult) error {
 	rows := make([]stepRow, len(steps))
-	size := 0
+	size := len(r.Element)
 	for i, st := range steps {
 		var err error
 		if rows[i], err = newStepRow(st); err != nil {
@@ -28,11 +66,14 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 		size += len(st.Output.Body)
 	}
 	err := s.write(ctx, &op{size: size, do: func(c *conn) error {
-		seq, err := runSeq(c, r.ID)
+		seq, state, err := runSeq(c, r.ID)
+		if err == nil && state.Finished() {
+			err = engine.ErrFinished
+		}
 		if err != nil {
 			return err
 		}
-		if err := updateRun(c, seq, r); err != nil {
+		if err := updateRun(c, seq, r, r.Stop != ""); err != nil {
 			return err
 		}
 		for _, row := range rows {
@@ -48,57 +89,51 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 	return nil
 }
 
-func runSeq(c *conn, id string) (int64, error) {
-	seq, err := c.number(`SELECT seq FROM runs WHERE id = ?`, id)
+func runSeq(c *conn, id string) (seq int64, state engine.State, err error) {
+	err = c.query(func(r *sqlite3.Stmt) error {
+		seq, state = r.ColumnInt64(0), engine.State(r.ColumnText(1))
+		return nil
+	}, `SELECT seq, state FROM runs WHERE id = ?`, id)
 	if err == nil && seq == 0 {
 		err = engine.ErrNotFound
 	}
-	return seq, err
+	return seq, state, err
 }
 
-func updateRun(c *conn, seq int64, r *engine.Run) error {
-	return c.exec(`
-		UPDATE runs SET rule = ?, rule_hash = ?, state = ?, attempt = ?, cut = ?, due = ?, created = ?, started = ?, finished = ?, err = ?
-		WHERE seq = ?`,
-		r.Rule, r.RuleHash, string(r.State), r.Attempt, r.Cut, r.Due, r.Created, r.Started, r.Finished, r.Err, seq)
-}
-
-// stepRow is a step result in the form of the table.
-type stepRow struct {
-	*engine.StepResult
-	output, header, process string
-}
-
-func newStepRow(st *engine.StepResult) (stepRow, error) {
-	rest := st.Output
-	rest.Header, rest.Body = nil, "" // these have bytes that JSON would change
-	output, err := json.Marshal(rest)
-	if err != nil {
-		return stepRow{}, fmt.Errorf("encode output: %w", err)
+// updateRun writes a run; what others decide about it only where decided is set.
+func updateRun(c *conn, seq int64, r *engine.Run, decided bool) error {
+	if err := c.exec(updateRunSQL, append(otherFields(r), seq)...); err != nil {
+		return err
 	}
-	process, err := json.Marshal(st.Process)
-	if err != nil {
-		return stepRow{}, fmt.Errorf("encode process: %w", err)
+	if decided {
+		if err := c.exec(decideRunSQL, append(decidedFields(r), seq)...); err != nil {
+			return err
+		}
 	}
-	return stepRow{StepResult: st, output: string(output), header: encodeLists(st.Output.Header), process: string(process)}, nil
-}
-
-func (row stepRow) put(c *conn, run int64) error {
-	return c.exec(`
-		INSERT OR REPLACE INTO steps(run, attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		run, row.Attempt, row.Index, row.Step, row.Key, row.Kind, string(row.State), row.Started, row.Finished, row.Err,
-		row.output, row.header, row.process, []byte(row.Output.Body))
+	return c.exec(indexRunSQL, append(indexedFields(r), seq)...)
 }
 
 // Unfinished implements engine.Store.
-func (s *Store) Unfinished(ctx context.Context) ([]engine.Ref, error) {
+func (s reads) Unfinished(ctx context.Context) ([]engine.Ref, error) {
 	var refs []engine.Ref
-	err := s.read(ctx, func(c *conn) error {
-		return c.query(func(r *sqlite3.Stmt) error {
-			refs = append(refs, scanRef(r))
-			return nil
-		}, `SELECT `+refColumns+` FROM runs INDEXED BY runs_unfinished WHERE state IN ('queued', 'running') ORDER BY seq`)
+	err := s.lend(ctx, func(c *conn) error {
+		n, err := c.number(`SELECT count(*) FROM runs INDEXED BY runs_state WHERE state IN ('queued', 'running')`)
+		if err != nil {
+			return err
+		}
+		refs = make([]engine.Ref, 0, n)
+		names := make(interned)
+		for _, state := range unfinishedStates() {
+			err := c.query(func(r *sqlite3.Stmt) error {
+				refs = append(refs, scanRef(r, state, names))
+				return nil
+			}, `SELECT seq, id, event, rule, lane, due, held, attempt > base, "by" FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, state)
+			if err != nil {
+				return err
+			}
+		}
+		slices.SortFunc(refs, func(a, b engine.Ref) int { return cmp.Compare(a.Seq, b.Seq) })
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list unfinished runs: %w", err)
@@ -106,134 +141,171 @@ func (s *Store) Unfinished(ctx context.Context) ([]engine.Ref, error) {
 	return refs, nil
 }
 
-// Run implements engine.Store: it reads a run. The loop of the store is Serve.
-func (s *Store) Run(ctx context.Context, id string) (*engine.Run, error) {
-	runs, err := s.runsWhere(ctx, `SELECT `+runColumns+` FROM runs WHERE id = ?`, id)
-	if err == nil && len(runs) == 0 {
-		err = engine.ErrNotFound
+func unfinishedStates() []engine.State { return []engine.State{engine.Queued, engine.Running} }
+
+func scanRef(r *sqlite3.Stmt, state engine.State, names interned) engine.Ref {
+	return engine.Ref{
+		Seq:   r.ColumnInt64(0),
+		ID:    r.ColumnText(1),
+		Event: names.text(r.ColumnRawText(2)),
+		Rule:  names.text(r.ColumnRawText(3)),
+		Lane:  names.text(r.ColumnRawText(4)),
+		State: state,
+		Due:   fromNanos(r.ColumnInt64(5)),
+		Held:  r.ColumnBool(6),
+		Begun: r.ColumnBool(7),
+		By:    r.ColumnText(8),
 	}
+}
+
+// interned has many runs share the text of what they have in common.
+type interned map[string]string
+
+func (in interned) text(b []byte) string {
+	s, ok := in[string(b)]
+	if !ok {
+		s = string(b)
+		in[s] = s
+	}
+	return s
+}
+
+// Run implements engine.Store: it reads a run. The loop of the store is Serve.
+func (s reads) Run(ctx context.Context, id string) (*engine.Run, error) {
+	var run *engine.Run
+	err := s.lend(ctx, func(c *conn) (err error) {
+		run, err = readRun(c, id)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read run %s: %w", id, err)
+	}
+	return run, nil
+}
+
+func readRun(c *conn, id string) (*engine.Run, error) {
+	runs, err := queryRuns(c, selectRuns+`WHERE id = ?`, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(runs) == 0 {
+		return nil, engine.ErrNotFound
 	}
 	return runs[0], nil
 }
 
 // RunsOf implements engine.Store.
-func (s *Store) RunsOf(ctx context.Context, event string) ([]*engine.Run, error) {
-	runs, err := s.runsWhere(ctx, `SELECT `+runColumns+` FROM runs WHERE event = ? ORDER BY seq`, event)
+func (s reads) RunsOf(ctx context.Context, event string) ([]*engine.Run, error) {
+	var runs []*engine.Run
+	err := s.lend(ctx, func(c *conn) (err error) {
+		runs, err = runsOf(c, event)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list runs of event %s: %w", event, err)
 	}
 	return runs, nil
 }
 
-func (s *Store) runsWhere(ctx context.Context, sql, arg string) ([]*engine.Run, error) {
+func runsOf(c *conn, event string) ([]*engine.Run, error) {
+	return queryRuns(c, selectRuns+`WHERE event = ? ORDER BY seq`, event)
+}
+
+const selectRuns = `SELECT ` + runColumns + ` FROM runs `
+
+func queryRuns(c *conn, sql string, args ...any) ([]*engine.Run, error) {
 	var runs []*engine.Run
-	err := s.read(ctx, func(c *conn) error {
-		return c.query(func(r *sqlite3.Stmt) error {
-			runs = append(runs, scanRun(r))
-			return nil
-		}, sql, arg)
-	})
+	err := c.query(func(r *sqlite3.Stmt) error {
+		runs = append(runs, scanRun(r))
+		return nil
+	}, sql, args...)
 	return runs, err
 }
 
-func scanRef(r *sqlite3.Stmt) engine.Ref {
-	return engine.Ref{
-		ID:    r.ColumnText(0),
-		Seq:   r.ColumnInt64(1),
-		Event: r.ColumnText(2),
-		Rule:  r.ColumnText(3),
-		State: engine.State(r.ColumnText(4)),
-		Due:   fromNanos(r.ColumnInt64(5)),
-	}
-}
-
 func scanRun(r *sqlite3.Stmt) *engine.Run {
-	ref := scanRef(r)
-	return &engine.Run{
-		ID:       ref.ID,
-		Seq:      ref.Seq,
-		Event:    ref.Event,
-		Rule:     ref.Rule,
-		State:    ref.State,
-		Due:      ref.Due,
-		RuleHash: r.ColumnText(6),
-		Attempt:  r.ColumnInt(7),
-		Cut:      r.ColumnInt(8),
-		Created:  fromNanos(r.ColumnInt64(9)),
-		Started:  fromNanos(r.ColumnInt64(10)),
-		Finished: fromNanos(r.ColumnInt64(11)),
-		Err:      r.ColumnText(12),
-	}
+	run := &engine.Run{}
+	fields := slices.Concat([]any{&run.Seq, &run.ID, &run.Event}, indexedFields(run), decidedFields(run), otherFields(run))
+	scan(r, 0, fields)
+	return run
 }
 
-// Steps implements engine.Store.
-func (s *Store) Steps(ctx context.Context, run string) ([]*engine.StepResult, error) {
-	var steps []*engine.StepResult
-	err := s.read(ctx, func(c *conn) (err error) {
-		steps, err = readSteps(c, run)
+// Runs implements engine.Store.
+func (s reads) Runs(ctx context.Context, f engine.RunFilter) ([]*engine.Run, error) {
+	var runs []*engine.Run
+	err := s.lend(ctx, func(c *conn) (err error) {
+		runs, err = filterRuns(c, f)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read steps of run %s: %w", run, err)
+		return nil, fmt.Errorf("list runs: %w", err)
 	}
-	return steps, nil
+	return runs, nil
 }
 
-func readSteps(c *conn, run string) ([]*engine.StepResult, error) {
-	seq, err := runSeq(c, run)
+// The ways to find the newest runs: each reads, by its index, those of one state
+// in order. Only the one by id sorts, as few have the same beginning.
+const (
+	runsByNothing = selectRuns + `NOT INDEXED WHERE ` + newestRuns
+	runsByState   = selectRuns + `INDEXED BY runs_state WHERE state = ?1 AND ` + newestRuns
+	runsByRule    = selectRuns + `INDEXED BY runs_rule WHERE state = ?1 AND rule = ?2 AND ` + newestRuns
+	runsByID      = selectRuns + `WHERE seq IN (
+			SELECT seq FROM runs WHERE id >= ?3 AND id < ?4 AND (?1 = '' OR state = ?1) AND (?2 = '' OR rule = ?2)
+			AND created >= ?5 AND +seq >= ?6 AND +seq < ?7 ORDER BY +seq DESC LIMIT ?8)`
+	newestRuns = `created >= ?5 AND seq >= ?6 AND seq < ?7 ORDER BY seq DESC LIMIT ?8`
+)
+
+func filterRuns(c *conn, f engine.RunFilter) ([]*engine.Run, error) {
+	limit := f.Limit
+	if limit <= 0 {
+		limit = engine.DefaultRunLimit
+	}
+	before := f.Before
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	sql, states := runsByNothing, []engine.State{""}
+	switch {
+	case f.IDPrefix != "":
+		sql = runsByID
+	case f.Rule != "":
+		sql, states = runsByRule, engine.States()
+	case len(f.States) > 0:
+		sql = runsByState
+	}
+	if len(f.States) > 0 {
+		states = f.States
+	}
+	first, err := firstSince(c, f)
 	if err != nil {
 		return nil, err
 	}
-	var steps []*engine.StepResult
-	err = c.query(func(r *sqlite3.Stmt) error {
-		st, err := scanStep(r)
+	const behindAll = "\xff" // no byte of an id is as high
+	runs, err := runsInStates(c, states, sql, f.Rule, f.IDPrefix, f.IDPrefix+behindAll, notBefore(f.Since), first, before, limit)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(runs, func(a, b *engine.Run) int { return cmp.Compare(b.Seq, a.Seq) })
+	return runs[:min(limit, len(runs))], nil
+}
+
+// firstSince returns the lowest Seq that is to be looked at, so that no older
+// runs are: order of arrival and of creation agree but for a clock that was set.
+func firstSince(c *conn, f engine.RunFilter) (int64, error) {
+	if f.Since.IsZero() {
+		return 0, nil
+	}
+	return c.number(`SELECT coalesce(min(seq), ?) FROM runs INDEXED BY runs_created WHERE created >= ?`, int64(math.MaxInt64), f.Since)
+}
+
+// runsInStates runs a query for each of the states, which is its first argument.
+func runsInStates(c *conn, states []engine.State, sql string, args ...any) ([]*engine.Run, error) {
+	var all []*engine.Run
+	for _, state := range slices.Compact(slices.Sorted(slices.Values(states))) {
+		runs, err := queryRuns(c, sql, append([]any{state}, args...)...)
 		if err != nil {
-			return err
-		}
-		st.Run = run
-		steps = append(steps, st)
-		return nil
-	}, `SELECT attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body
-		FROM steps WHERE run = ? ORDER BY attempt, idx`, seq)
-	if err != nil {
-		return nil, err
-	}
-	for _, st := range steps {
-		if st.Stdout, err = readText(c, streamKey{seq, st.Attempt, st.Index, engine.Stdout}); err != nil {
 			return nil, err
 		}
-		if st.Stderr, err = readText(c, streamKey{seq, st.Attempt, st.Index, engine.Stderr}); err != nil {
-			return nil, err
-		}
+		all = append(all, runs...)
 	}
-	return steps, nil
-}
-
-func scanStep(r *sqlite3.Stmt) (*engine.StepResult, error) {
-	st := &engine.StepResult{
-		Attempt:  r.ColumnInt(0),
-		Index:    r.ColumnInt(1),
-		Step:     r.ColumnText(2),
-		Key:      r.ColumnText(3),
-		Kind:     r.ColumnText(4),
-		State:    engine.StepState(r.ColumnText(5)),
-		Started:  fromNanos(r.ColumnInt64(6)),
-		Finished: fromNanos(r.ColumnInt64(7)),
-		Err:      r.ColumnText(8),
-	}
-	if err := json.Unmarshal(r.ColumnRawText(9), &st.Output); err != nil {
-		return nil, fmt.Errorf("decode output of step %s: %w", st.Step, err)
-	}
-	header, err := decodeLists(r.ColumnRawText(10))
-	if err != nil {
-		return nil, fmt.Errorf("decode header of step %s: %w", st.Step, err)
-	}
-	st.Output.Header = header
-	if err := json.Unmarshal(r.ColumnRawText(11), &st.Process); err != nil {
-		return nil, fmt.Errorf("decode process of step %s: %w", st.Step, err)
-	}
-	st.Output.Body = string(r.ColumnRawBlob(12))
-	return st, nil
+	return all, nil
 }

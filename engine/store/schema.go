@@ -78,6 +78,47 @@ CREATE TABLE output (
 	PRIMARY KEY (run, attempt, idx, stream, off)
 );
 `,
+
+	// Runs under control. What was queued before goes on one at a time: in the
+	// lane that a rule has by default.
+	`
+ALTER TABLE runs ADD COLUMN idx INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN key TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN dedupe TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN throttle TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN breaker TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN "by" TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN stop TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN outcome TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN base INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN waited TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN element TEXT NOT NULL DEFAULT ''; -- last: a long one fills pages of its own
+UPDATE runs SET lane = 'rule "' || replace(replace(rule, '\', '\\'), '"', '\"') || '"' WHERE state IN ('queued', 'running');
+
+-- All of these end with seq, as every index does.
+DROP INDEX runs_unfinished;
+CREATE INDEX runs_state ON runs(state);
+CREATE INDEX runs_rule ON runs(rule, state);
+CREATE INDEX runs_created ON runs(created);
+CREATE INDEX runs_lane ON runs(lane) WHERE lane != '' AND state IN ('queued', 'running');
+CREATE INDEX runs_key ON runs(rule, key) WHERE key != '' AND state IN ('queued', 'running');
+CREATE INDEX runs_dedupe ON runs(rule, dedupe, state, created) WHERE dedupe != '';
+CREATE INDEX runs_throttle ON runs(rule, throttle, state, created) WHERE throttle != '';
+CREATE INDEX runs_breaker ON runs(rule, breaker, state, created) WHERE breaker != '';
+
+ALTER TABLE steps ADD COLUMN phase TEXT NOT NULL DEFAULT '';
+ALTER TABLE steps ADD COLUMN passed INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE meta (
+	key   TEXT PRIMARY KEY,
+	value TEXT NOT NULL
+);
+INSERT INTO meta(key, value) VALUES('instance', lower(hex(randomblob(8))));
+`,
 }
 
 // migrate brings the database to the newest format, in one transaction.

@@ -81,6 +81,7 @@ type hooks struct {
 
 // Store is an open data folder. Open makes one; Serve works it.
 type Store struct {
+	reads   // by way of read
 	o       Options
 	lock    *os.File
 	ops     chan *op   // to the writer; never closed
@@ -89,6 +90,11 @@ type Store struct {
 
 	ended  chan struct{} // closed by Serve when it takes no more ops
 	endErr error         // what ops get then; set before ended is closed
+}
+
+// reads answers what is asked of a store, with a connection that lend gives to fn.
+type reads struct {
+	lend func(ctx context.Context, fn func(*conn) error) error
 }
 
 func (o Options) withDefaults() Options {
@@ -118,6 +124,14 @@ func (o Options) withDefaults() Options {
 		h.ballastSize = ballastSize
 	}
 	return o
+}
+
+// params are those of the database's URI.
+func (o Options) params() string {
+	if o.hooks.vfs == "" {
+		return ""
+	}
+	return "vfs=" + o.hooks.vfs
 }
 
 // Health returns nil while events are accepted, else why they are not; that

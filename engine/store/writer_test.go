@@ -45,7 +45,7 @@ func insertOp(t *testing.T, a *engine.Acceptance) *op {
 		t.Fatal(err)
 	}
 	return &op{event: true, done: make(chan struct{}), do: func(c *conn) error {
-		_, _, err := row.insert(c)
+		_, err := row.insert(c)
 		return err
 	}}
 }

@@ -120,15 +120,15 @@ func TestAnswerTellsWhatBecameOfIt(t *testing.T) {
 		{name: "no rule matched", receipt: Receipt{Event: "e1"}, status: 202, body: `{"event":"e1","runs":[]}`},
 		{
 			name:    "two runs",
-			receipt: Receipt{Event: "e1", Runs: []Started{{"r1", "deploy"}, {"r2", "tell"}}},
+			receipt: Receipt{Event: "e1", Runs: []Started{{ID: "r1", Rule: "deploy", State: "queued"}, {ID: "r2", Rule: "tell", State: "skipped", By: "r0"}}},
 			status:  202,
-			body:    `{"event":"e1","runs":[{"id":"r1","rule":"deploy"},{"id":"r2","rule":"tell"}]}`,
+			body:    `{"event":"e1","runs":[{"id":"r1","rule":"deploy","state":"queued"},{"id":"r2","rule":"tell","state":"skipped","by":"r0"}]}`,
 		},
 		{
 			name:    "duplicate",
-			receipt: Receipt{Event: "e1", Duplicate: true, Runs: []Started{{"r1", "deploy"}}},
+			receipt: Receipt{Event: "e1", Duplicate: true, KeptAs: "e2", Runs: []Started{{ID: "r1", Rule: "deploy", State: "done"}}},
 			status:  200,
-			body:    `{"event":"e1","duplicate":true,"runs":[{"id":"r1","rule":"deploy"}]}`,
+			body:    `{"event":"e1","duplicate":true,"kept_as":"e2","runs":[{"id":"r1","rule":"deploy","state":"done"}]}`,
 		},
 		{
 			name:   "queue full",

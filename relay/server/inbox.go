@@ -43,12 +43,15 @@ type Webhook struct {
 // Receipt says what became of a webhook.
 type Receipt struct {
 	Event     string    `json:"event"`               // id under which it is kept
-	Duplicate bool      `json:"duplicate,omitempty"` // it was kept before, as Event
+	Duplicate bool      `json:"duplicate,omitempty"` // what it asks for was done before, by Event
+	KeptAs    string    `json:"kept_as,omitempty"`   // id under which a duplicate itself is kept, if it is
 	Runs      []Started `json:"runs"`                // what it started, in order
 }
 
-// Started is a run that a webhook started.
+// Started is a run that a webhook started, or did not start: its state says.
 type Started struct {
-	ID   string `json:"id"`
-	Rule string `json:"rule"`
+	ID    string `json:"id"`
+	Rule  string `json:"rule"`
+	State string `json:"state"`        // "queued" in most cases
+	By    string `json:"by,omitempty"` // id of the run that decided the state
 }

@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// fate decides about runs inside of a commit, where no other run comes or goes:
+//
+//	loop? ─► dedupe ─► throttle first ─► at_most ─► throttle last ─► cancels ─► lane
+//	   tripped  duplicate    throttled       tripped       held                 skipped, …
+//
+// It is the one place that knows what these words mean. What it does to other
+// runs is in changed, to be told to the queue once the commit is on disk.
+type fate struct {
+	plans   map[string]*plan // by Run.ID
+	first   string           // id of the run that is asked about first
+	changed []Run
+}
+
+func newFate(plans []*plan) *fate {
+	f := &fate{plans: make(map[string]*plan, len(plans))}
+	for i, p := range plans {
+		if i == 0 {
+			f.first = p.run.ID
+		}
+		f.plans[p.run.ID] = p
+	}
+	return f
+}
+
+// plain reports whether there is nothing to decide about any run.
+func (f *fate) plain() bool {
+	for _, p := range f.plans {
+		c := p.rule.Concurrency
+		busy := p.run.Lane != "" && c.OnBusy != "" && c.OnBusy != BusyQueue
+		if p.loop || busy || len(p.cancels) > 0 || p.run.Dedupe+p.run.Throttle+p.run.Breaker != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// admit implements Acceptance.Admit.
+func (f *fate) admit(tx Tx, r *Run) error {
+	if r.ID == f.first {
+		f.changed = nil // the commit is tried again
+	}
+	p := f.plans[r.ID]
+	p.first, p.tripped, p.recovered = "", false, false
+	*r = p.run
+	for _, ask := range []func(Tx, *plan, *Run) error{f.loop, f.dedupe, f.throttleFirst, f.breaker, f.throttleLast, f.cancel} {
+		if err := ask(tx, p, r); err != nil || r.State != Queued || r.Outcome != "" {
+			return err
+		}
+	}
+	if r.Held {
+		return nil // when its time comes
+	}
+	return f.enter(tx, p.rule.Concurrency, r)
+}
+
+// end settles a run that starts nothing.
+func end(r *Run, s State, by *Run, why string) {
+	r.State, r.Err, r.Finished, r.Held, r.Due = s, why, r.Created, false, time.Time{}
+	if by != nil {
+		r.By = by.ID
+	}
+}
+
+func (f *fate) loop(_ Tx, p *plan, r *Run) error {
+	if p.loop {
+		end(r, Tripped, nil, "a call of this rule led to this event: it would go round for ever")
+	}
+	return nil
+}
+
+// counted are the states of runs that did something, or will.
+func counted() []State {
+	return []State{Queued, Running, Done, Failed, Cancelled, Abandoned, Replaced}
+}
+
+// around is a look at the runs of the same key whose creation is nearer to that
+// of r than d, on either side: the clock may have been set back.
+func around(r *Run, d time.Duration, by KeyKind, key string) Recent {
+	d -= time.Nanosecond // Recent's bounds are inclusive
+	return Recent{Rule: r.Rule, By: by, Key: key, From: r.Created.Add(-d), To: r.Created.Add(d), Limit: 1}
+}
+
+func (f *fate) dedupe(tx Tx, p *plan, r *Run) error {
+	if r.Dedupe == "" {
+		return nil
+	}
+	q := around(r, p.rule.Dedupe.Within, ByDedupe, r.Dedupe)
+	q.States = []State{Queued, Running, Done} // never those that failed: a redelivery of one must go through
+	found, err := tx.Recent(q)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	p.first = found[0].Event
+	end(r, Duplicate, found[0], fmt.Sprintf("dedupe: the same key came less than %s ago", spell(p.rule.Dedupe.Within)))
+	return nil
+}
+
+func (f *fate) throttleFirst(tx Tx, p *plan, r *Run) error {
+	if r.Throttle == "" || p.rule.Throttle.Last {
+		return nil
+	}
+	q := around(r, p.rule.Throttle.Every, ByThrottle, r.Throttle)
+	q.States = counted()
+	found, err := tx.Recent(q)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	end(r, Throttled, found[0], fmt.Sprintf("throttle: another came first, less than %s ago", spell(p.rule.Throttle.Every)))
+	return nil
+}
+
+// tripRoom is how many runs that only do on_trip may stand among those counted.
+const tripRoom = 8
+
+func (f *fate) breaker(tx Tx, p *plan, r *Run) error {
+	if r.Breaker == "" {
+		return nil
+	}
+	most := p.rule.AtMost
+	q := around(r, most.Per, ByBreaker, r.Breaker)
+	q.States, q.Limit = append(counted(), Tripped), 1
+	latest, err := tx.Recent(q)
+	if err != nil {
+		return err
+	}
+	open := len(latest) > 0 && isTrip(latest[0])
+	q.States, q.Limit = counted(), most.Runs+tripRoom
+	found, err := tx.Recent(q)
+	if err != nil {
+		return err
+	}
+	found = slices.DeleteFunc(found, func(o *Run) bool {
+		return isTrip(o) || o.Held && o.Throttle == r.Throttle && p.rule.Throttle != nil && p.rule.Throttle.Last // r will take its place
+	})
+	if len(found) < most.Runs {
+		p.recovered = open
+		return nil
+	}
+	why := fmt.Sprintf("at_most: %d runs in %s were reached", most.Runs, spell(most.Per))
+	if p.tripped = !open; p.tripped && len(p.rule.OnTrip) > 0 {
+		r.Outcome, r.Err, r.Lane = Tripped, why, "" // it waits for none of those that are too many
+		return nil
+	}
+	end(r, Tripped, nil, why)
+	return nil
+}
+
+// isTrip reports whether the run is one that the breaker refused; it may still
+// be doing on_trip.
+func isTrip(r *Run) bool { return r.State == Tripped || r.Outcome == Tripped }
+
+// throttleLast has the run wait for the burst to end, in the place of the one
+// that waited so far.
+func (f *fate) throttleLast(tx Tx, p *plan, r *Run) error {
+	if r.Throttle == "" || !p.rule.Throttle.Last {
+		return nil
+	}
+	held, err := tx.Recent(Recent{Rule: r.Rule, By: ByThrottle, Key: r.Throttle, States: []State{Queued}, Held: true, Limit: maxHeld})
+	if err != nil {
+		return err
+	}
+	for _, o := range held {
+		if err := f.stop(tx, o, Superseded, r.ID, "throttle: another came in the same burst"); err != nil {
+			return err
+		}
+	}
+	r.Held, r.Due = true, r.Created.Add(p.rule.Throttle.Every)
+	return nil
+}
+
+// maxHeld bounds the held runs of one key that are looked at: there is one,
+// unless somebody set clocks or edited rules.
+const maxHeld = 100
+
+func (f *fate) cancel(tx Tx, p *plan, r *Run) error {
+	for _, q := range p.cancels {
+		others, err := tx.Unfinished(q)
+		if err != nil {
+			return err
+		}
+		for _, o := range others {
+			if err := f.stop(tx, o, Cancelled, r.ID, fmt.Sprintf("an event of rule %q cancels it", r.Rule)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// enter puts the run into its lane. The lane is full with its first runs up to
+// the limit: those that had an attempt, then those that are to have one.
+func (f *fate) enter(tx Tx, c Concurrency, r *Run) error {
+	if r.Lane == "" || c.OnBusy == "" || c.OnBusy == BusyQueue {
+		return nil
+	}
+	others, err := tx.Unfinished(Pending{Lane: r.Lane})
+	if err != nil {
+		return err
+	}
+	others = slices.DeleteFunc(others, func(o *Run) bool {
+		return o.ID == r.ID || o.Held || o.Stop != "" || c.OnBusy == BusyReplace && o.Outcome != ""
+	})
+	slices.SortStableFunc(others, func(a, b *Run) int { return boolFirst(a.Begun(), b.Begun()) })
+	limit := c.limit()
+	if len(others) < limit {
+		return nil
+	}
+	switch c.OnBusy {
+	case BusySkip:
+		end(r, Skipped, others[0], "concurrency: its lane was busy")
+	case BusyReplace:
+		for _, o := range others[:len(others)-limit+1] {
+			if err := f.stop(tx, o, Replaced, r.ID, "concurrency: a newer run took its place"); err != nil {
+				return err
+			}
+		}
+	case BusyLatest:
+		for _, o := range others[limit:] {
+			if err := f.stop(tx, o, Superseded, r.ID, "concurrency: a newer run goes in its place"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func boolFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// stop decides how another run ends: at once where it has not begun, else as
+// soon as its attempt has been told. What is decided already stays.
+func (f *fate) stop(tx Tx, o *Run, s State, by, why string) error {
+	if o.Stop != "" || o.Outcome != "" {
+		return nil
+	}
+	o.By = by
+	if o.State == Queued && !o.Begun() {
+		o.State, o.Err, o.Held, o.Finished = s, why, false, time.Now().UTC()
+	} else {
+		o.Stop, o.Err = s, why
+	}
+	if err := tx.Put(o); err != nil {
+		return err
+	}
+	f.changed = append(f.changed, *o)
+	return nil
+}

@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// Keys of the table meta.
+const (
+	metaInstance = "instance" // 16 random hex digits, made with the table
+	metaPaused   = "paused"   // JSON: the rules, sorted
+)
+
+// Instance returns the name of this store: 16 hex digits that no other has.
+func (s reads) Instance(ctx context.Context) (string, error) {
+	name, err := s.meta(ctx, metaInstance)
+	if err == nil && name == "" {
+		err = fmt.Errorf("it has none")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read name of the store: %w", err)
+	}
+	return name, nil
+}
+
+// SetPaused implements engine.Store.
+func (s *Store) SetPaused(ctx context.Context, rules []string) error {
+	value, err := json.Marshal(slices.Compact(slices.Sorted(slices.Values(rules))))
+	if err != nil {
+		return fmt.Errorf("note paused rules: %w", err)
+	}
+	err = s.write(ctx, &op{size: len(value), do: func(c *conn) error {
+		return c.exec(`INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)`, metaPaused, string(value))
+	}})
+	if err != nil {
+		return fmt.Errorf("note paused rules: %w", err)
+	}
+	return nil
+}
+
+// Paused implements engine.Store.
+func (s reads) Paused(ctx context.Context) ([]string, error) {
+	value, err := s.meta(ctx, metaPaused)
+	var rules []string
+	if err == nil && value != "" {
+		err = json.Unmarshal([]byte(value), &rules)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read paused rules: %w", err)
+	}
+	return rules, nil
+}
+
+// meta returns a value of the table, "" where it is not there.
+func (s reads) meta(ctx context.Context, key string) (value string, err error) {
+	err = s.lend(ctx, func(c *conn) error {
+		return c.query(func(r *sqlite3.Stmt) error {
+			value = r.ColumnText(0)
+			return nil
+		}, `SELECT value FROM meta WHERE key = ?`, key)
+	})
+	return value, err
+}

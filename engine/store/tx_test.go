@@ -1,0 +1,251 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine"
+	"hookrun/engine/enginetest"
+)
+
+// TestNoQueryScans has all be asked once and looks at how each statement that
+// this took goes about it: also with a million runs none may read a whole table.
+func TestNoQueryScans(t *testing.T) {
+	s := serve(t, options(t))
+	a := enginetest.NewAcceptance("deploy")
+	a.Event.Delivery = "d-1"
+	a.Admit = func(tx engine.Tx, r *engine.Run) error { return askAll(tx) }
+	for range 2 { // the second is a duplicate
+		if _, err := s.Accept(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := *a.Runs[0]
+	run.Stop = engine.Replaced
+	if err := s.Update(t.Context(), &run, &engine.StepResult{Run: run.ID, Attempt: 1, Step: "1", Kind: "exec"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Change(t.Context(), func(tx engine.Tx) error { return tx.Put(&run) }); err != nil {
+		t.Fatal(err)
+	}
+	readAll(t, s.reads, a)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	// What the readers have asked is known no more; a Reader asks the same.
+	r, err := OpenReader(t.Context(), s.o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	readAll(t, r.reads, a)
+	c := <-r.conns
+	defer func() { r.conns <- c }()
+	asked := 0
+	for _, stmts := range []map[string]*sqlite3.Stmt{s.writer.conn.stmts, c.stmts} {
+		for sql := range stmts {
+			wantNoScan(t, c, sql)
+			asked++
+		}
+	}
+	if asked < 20 {
+		t.Errorf("%d statements were looked at, want all", asked)
+	}
+}
+
+// askAll has every kind of query be made.
+func askAll(tx engine.Tx) error {
+	key := "k"
+	for _, q := range []engine.Pending{{Lane: "l"}, {Rule: "deploy"}, {Rule: "deploy", Key: &key}, {Rule: "deploy", Key: new("")}} {
+		if _, err := tx.Unfinished(q); err != nil {
+			return err
+		}
+	}
+	for _, by := range []engine.KeyKind{engine.ByDedupe, engine.ByThrottle, engine.ByBreaker} {
+		if _, err := tx.Recent(engine.Recent{Rule: "deploy", By: by, Key: "=k", States: engine.States(), Limit: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readAll has everything be read that can be.
+func readAll(t *testing.T, s reads, a *engine.Acceptance) {
+	t.Helper()
+	ctx := t.Context()
+	var errs []error
+	note := func(_ any, err error) { errs = append(errs, err) }
+	note(s.Unfinished(ctx))
+	note(s.Run(ctx, a.Runs[0].ID))
+	note(s.RunsOf(ctx, a.Event.ID))
+	note(s.Event(ctx, a.Event.ID))
+	note(s.Verdicts(ctx, a.Event.ID))
+	note(s.Steps(ctx, a.Runs[0].ID))
+	note(s.Paused(ctx))
+	note(s.Instance(ctx))
+	for _, f := range []engine.RunFilter{
+		{}, {Rule: "deploy"}, {States: []engine.State{engine.Failed}}, {Rule: "deploy", States: []engine.State{engine.Failed}},
+		{Since: a.Event.Received}, {IDPrefix: "0"}, {Before: 1}, {Rule: "deploy", Since: a.Event.Received},
+	} {
+		note(s.Runs(ctx, f))
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+}
+
+func wantNoScan(t *testing.T, c *conn, sql string) {
+	t.Helper()
+	var plan []string
+	st, _, err := c.db.Prepare("EXPLAIN QUERY PLAN " + sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for st.Step() {
+		plan = append(plan, st.ColumnText(3))
+	}
+	if err := errors.Join(st.Err(), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(plan, "; ")
+	// Few runs have ids of the same beginning.
+	sorts := strings.Contains(text, "TEMP B-TREE") && sql != runsByID
+	if strings.Contains(text, "SCAN") || sorts {
+		t.Errorf("a query reads all of a table or sorts: %s\nby: %s", sql, text)
+	}
+}
+
+// TestAnIndexIsNotWrittenInVain: most updates of a run change nothing that is
+// in an index, and each index that is written is another page to sync.
+func TestAnIndexIsNotWrittenInVain(t *testing.T) {
+	s := unserved(t, options(t))
+	a := enginetest.NewAcceptance("deploy")
+	a.Runs[0].Lane = "l"
+	commit := func(do func(*conn) error) {
+		t.Helper()
+		o := &op{do: do, done: make(chan struct{})}
+		if err := errors.Join(s.writer.commit([]*op{o}), o.err); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(insertOp(t, a).do)
+	run := *a.Runs[0]
+	run.Attempt, run.Err, run.Note = 2, "exit status 1", "tried again"
+	before := s.writer.logPages
+	commit(func(c *conn) error { return updateRun(c, 1, &run, true) })
+	if pages := s.writer.logPages - before; pages != 1 {
+		t.Errorf("an update of what no index has wrote %d pages, want that of the table alone", pages)
+	}
+	run.State = engine.Done
+	commit(func(c *conn) error { return updateRun(c, 1, &run, true) })
+	got, err := s.Run(t.Context(), run.ID)
+	run.Seq = 1
+	if err != nil || *got != run {
+		t.Errorf("run = %+v, %v; want %+v", got, err, run)
+	}
+}
+
+func TestARefusalFailsNobodyElse(t *testing.T) {
+	s := unserved(t, options(t))
+	before, after := enginetest.NewAcceptance("deploy"), enginetest.NewAcceptance("deploy")
+	why := fmt.Errorf("of its own: %w", fs.ErrPermission) // which of the disk would mean something else
+	refused := enginetest.NewAcceptance("one", "two")
+	asked := 0
+	refused.Admit = func(tx engine.Tx, r *engine.Run) error {
+		asked++
+		if r == refused.Runs[1] {
+			return why
+		}
+		return nil
+	}
+	batch := []*op{insertOp(t, before), insertOp(t, refused), insertOp(t, after)}
+	if err := s.writer.commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{nil, why, nil} {
+		<-batch[i].done
+		if err := batch[i].err; !errors.Is(err, want) {
+			t.Errorf("op %d: error %v, want %v", i, err, want)
+		}
+	}
+	if asked != 4 {
+		t.Errorf("Admit was asked %d times, want twice for each run", asked)
+	}
+	if err := s.Health(); err != nil {
+		t.Errorf("Health after a refusal: %v", err)
+	}
+	for _, a := range []*engine.Acceptance{before, after} {
+		if _, err := s.Run(t.Context(), a.Runs[0].ID); err != nil {
+			t.Errorf("run of a neighbour: %v", err)
+		}
+	}
+}
+
+// TestAnErrorOfTheDatabaseIsNotPassedOver: an fn that goes on after one would
+// have a part of what it did committed.
+func TestAnErrorOfTheDatabaseIsNotPassedOver(t *testing.T) {
+	s := serve(t, options(t))
+	a := accept(t, s.Store)
+	run := *a.Runs[0]
+	run.Note = "changed"
+	err := s.Change(t.Context(), func(etx engine.Tx) error {
+		tx := etx.(*tx)
+		if err := tx.Put(&run); err != nil {
+			return err
+		}
+		tx.failed(tx.c.exec(`SELECT no_such_column FROM runs`))
+		if _, err := tx.Run(run.ID); err == nil {
+			t.Error("Run after an error of the database: no error")
+		}
+		if tx.Put(&run) == nil {
+			t.Error("Put after an error of the database: no error")
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "no_such_column") {
+		t.Errorf("Change: error %v, want the database's", err)
+	}
+	if got, err := s.Run(t.Context(), run.ID); err != nil || got.Note != "" {
+		t.Errorf("run = %+v, %v; want it unchanged", got, err)
+	}
+}
+
+func TestWhatIsWithdrawnIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(t.Context(), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		answers := make(chan error, 2)
+		asked := func(engine.Tx) error {
+			t.Error("asked after the caller had gone")
+			return nil
+		}
+		a := enginetest.NewAcceptance("deploy")
+		a.Admit = func(tx engine.Tx, _ *engine.Run) error { return asked(tx) }
+		go func() {
+			_, err := s.Accept(ctx, a)
+			answers <- err
+		}()
+		go func() { answers <- s.Change(ctx, asked) }()
+		synctest.Wait()
+		cancel()
+		for range 2 {
+			if err := <-answers; !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v, want %v", err, context.Canceled)
+			}
+		}
+		if err := s.Serve(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
