@@ -37,7 +37,7 @@ func TestRealPayloads(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
-			cond, findings := engine.NewCompiler().Condition(tt.when)
+			cond, findings := engine.NewCompiler(engine.World{}).Condition(tt.when)
 			if cond == nil {
 				t.Fatal(findings)
 			}

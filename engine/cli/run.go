@@ -215,9 +215,17 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
+	detached, err := r.detachDir(ctx)
+	if err != nil {
+		return err
+	}
+	instance, err := r.store.Instance(ctx)
+	if err != nil {
+		return err
+	}
 	r.engine, err = engine.Open(ctx, engine.Options{
 		Store: r.store, Rules: r.first.Rules, Log: r.log, Grace: time.Duration(r.options.grace),
-		TempDir: temp, Hurry: r.hurry, Reap: actions.KillLeftover,
+		TempDir: temp, DetachDir: detached, Instance: instance, Hurry: r.hurry, Reap: actions.KillLeftover,
 	})
 	if err != nil {
 		return err
@@ -251,6 +259,25 @@ func tempDir(data string) (string, error) {
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the folder for temporary files: %w", err)
+	}
+	return dir, nil
+}
+
+// detachDir returns the folder for what detached commands need, without what
+// runs that have finished left there.
+func (r *running) detachDir(ctx context.Context) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(r.options.data, "detached"))
+	if err != nil {
+		return "", fmt.Errorf("folder for detached commands: %w", err)
+	}
+	err = actions.CleanDetached(dir, func(folder string) bool {
+		const idLength = 36 // of a UUID, with which the name begins
+		name := filepath.Base(folder)
+		run, err := r.store.Run(ctx, name[:min(len(name), idLength)])
+		return err == nil && !run.State.Finished()
+	})
+	if err != nil {
+		r.log.Warn("what detached commands left is not removed", "dir", dir, "err", err)
 	}
 	return dir, nil
 }

@@ -169,13 +169,27 @@ func post(req *http.Request, p Process) error {
 		return fmt.Errorf("send: %s answered %s, but not as hookrun does", req.URL.Host, resp.Status)
 	}
 	fmt.Fprintf(p.Stdout, "event %s\n", receipt.Event)
+	if receipt.Duplicate {
+		fmt.Fprintln(p.Stdout, "it was taken before: this one starts nothing")
+	}
 	for _, r := range receipt.Runs {
-		fmt.Fprintf(p.Stdout, "run   %s  %s\n", r.ID, r.Rule)
+		fmt.Fprintf(p.Stdout, "run   %s  %s%s\n", r.ID, r.Rule, fate(r))
 	}
 	if len(receipt.Runs) == 0 {
 		fmt.Fprintln(p.Stdout, "no rule matched")
 	}
 	return nil
+}
+
+// fate says of a run that does not simply start what became of it.
+func fate(r server.Started) string {
+	switch {
+	case r.State == "" || r.State == "queued":
+		return ""
+	case r.By != "":
+		return fmt.Sprintf("  %s by run %s", r.State, r.By)
+	}
+	return "  " + r.State
 }
 
 // refused is the error of an answer that is not 2xx: hookrun's own tells what is

@@ -41,9 +41,9 @@ func (i inbox) Deliver(ctx context.Context, w server.Webhook) (server.Receipt, e
 	case err != nil:
 		return server.Receipt{}, err
 	}
-	answer := server.Receipt{Event: receipt.Event, Duplicate: receipt.Duplicate, Runs: []server.Started{}}
+	answer := server.Receipt{Event: receipt.Event, Duplicate: receipt.Duplicate, KeptAs: receipt.KeptAs, Runs: []server.Started{}}
 	for _, r := range receipt.Runs {
-		answer.Runs = append(answer.Runs, server.Started{ID: r.ID, Rule: r.Rule})
+		answer.Runs = append(answer.Runs, server.Started{ID: r.ID, Rule: r.Rule, State: string(r.State), By: r.By})
 	}
 	return answer, nil
 }
