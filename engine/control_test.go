@@ -1009,3 +1009,120 @@ func TestElementsShareTheirEventsBudget(t *testing.T) {
 		}
 	})
 }
+
+// betweenStore calls a function once, right before an attempt reads its event,
+// or before it stores that it waits for a retry.
+type betweenStore struct {
+	shakyStore
+	once     sync.Once
+	reading  func()
+	requeues func()
+}
+
+func (s *betweenStore) Event(ctx context.Context, id string) (*engine.Event, error) {
+	if s.reading != nil {
+		s.once.Do(s.reading)
+	}
+	return s.shakyStore.Event(ctx, id)
+}
+
+func (s *betweenStore) Update(ctx context.Context, r *engine.Run, steps ...*engine.StepResult) error {
+	if s.requeues != nil && r.State == engine.Queued {
+		s.once.Do(s.requeues)
+	}
+	return s.shakyStore.Update(ctx, r, steps...)
+}
+
+// TestReplacementInTheMiddle: whenever it comes, the replaced run does nothing
+// more and its place is free at once.
+func TestReplacementInTheMiddle(t *testing.T) {
+	tests := []struct {
+		name  string
+		hook  func(s *betweenStore, submit func())
+		began int // steps of the first run
+	}{
+		{"before its first step", func(s *betweenStore, submit func()) { s.reading = submit }, 0},
+		{"while it is put off for a retry", func(s *betweenStore, submit func()) { s.requeues = submit }, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, began, first := &betweenStore{}, 0, ""
+				r := rule("b", doing(func(_ context.Context, in engine.Input) (engine.Output, error) {
+					if in.Run == first {
+						began++
+						return engine.Output{}, errors.New("x")
+					}
+					return engine.Output{}, nil
+				}))
+				r.Concurrency.OnBusy = engine.BusyReplace
+				r.Retry = engine.Retry{Attempts: 2, Backoff: 24 * time.Hour, Max: 24 * time.Hour}
+				e, err := engine.Open(t.Context(), engine.Options{Store: store, Rules: engine.NewRuleSet([]*engine.Rule{r}, "h")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				h := &house{t: t, store: &store.shakyStore, Engine: e}
+				var ids []string
+				tt.hook(store, func() { ids = append(ids, h.send("b", "{}")...) })
+				ids = h.send("b", "{}")
+				first = ids[0]
+				ctx, cancel := context.WithCancel(t.Context())
+				h.wg.Go(func() { h.Run(ctx) })
+				defer h.wg.Wait()
+				defer cancel()
+				pass(time.Second)
+				if got := h.fates(ids); got != "replaced by 2, done" || began != tt.began {
+					t.Errorf("the runs came to %s, the first began %d steps; want replaced by 2, done, %d", got, began, tt.began)
+				}
+			})
+		})
+	}
+}
+
+// TestCrashForgetsNoDuplicate: a run that a crash cut off is still the first.
+func TestCrashForgetsNoDuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := &shakyStore{}, &gate{take: time.Minute}
+		r := rule("b", g)
+		r.Dedupe = &engine.Dedupe{Key: key("body.id"), Within: time.Hour}
+		h := start(t, store, engine.Options{Grace: time.Second}, r)
+		ids := h.send("b", `{"id": "d1"}`)
+		pass(time.Second)
+		store.Fail(errors.New("killed")) // nothing that happens from here on is stored
+		h.stop()
+		store.Fail(nil)
+		h = start(t, store, engine.Options{}, r)
+		defer h.stop()
+		ids = append(ids, h.send("b", `{"id": "d1"}`)...)
+		pass(10 * time.Minute)
+		ids = append(ids, h.send("b", `{"id": "d1"}`)...)
+		if got := h.fates(ids); got != "done, duplicate by 1, duplicate by 1" {
+			t.Errorf("the runs came to %s", got)
+		}
+		if got := h.steps(ids[0]); got != "1 1 crashed, 1 2 done" {
+			t.Errorf("steps = %s, want the crash and then the end", got)
+		}
+	})
+}
+
+// TestLatestBehindThrottle: of what the throttle lets through, only the newest
+// waits.
+func TestLatestBehindThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rule("b", &gate{take: time.Minute})
+		r.Throttle = &engine.Throttle{Every: 2 * time.Second}
+		r.Concurrency.OnBusy = engine.BusyLatest
+		h := start(t, &shakyStore{}, engine.Options{}, r)
+		defer h.stop()
+		var ids []string
+		for range 8 {
+			ids = append(ids, h.send("b", "{}")...)
+			pass(time.Second)
+		}
+		pass(time.Hour)
+		const want = "done, throttled by 1, superseded by 5, throttled by 3, superseded by 7, throttled by 5, done, throttled by 7"
+		if got := h.fates(ids); got != want {
+			t.Errorf("the runs came to\n%s, want\n%s", got, want)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,8 +154,15 @@ func (e *Engine) recover(ctx context.Context) error {
 		e.log.Info("unfinished runs are queued again", "runs", len(refs))
 	}
 	e.queue.add(refs...)
+	if len(refs) >= longRecovery {
+		debug.FreeOSMemory()
+	}
 	return nil
 }
+
+// longRecovery is how many runs leave so much garbage when they are read and
+// queued that it is given back at once.
+const longRecovery = 10_000
 
 // longestWait is the longest that a run of the rule may wait for a time.
 func (e *Engine) longestWait(rule string) time.Duration {

@@ -10,7 +10,7 @@ import (
 )
 
 // queue holds the runs that wait and says whose turn it is. It holds Refs only:
-// 100,000 waiting runs are some 40 MB.
+// 100,000 waiting runs are some 30 MB.
 //
 //	add ─► lane ─► its head may start ─► ready, in the turn of its rule ─► next ─► (runs) ─► done
 //	  │      └ not before a time ─► timed, until then

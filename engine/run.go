@@ -81,7 +81,6 @@ func (r *Run) Begun() bool { return r.Attempt > r.Base }
 type Ref struct {
 	ID    string
 	Seq   int64
-	Event string
 	Rule  string
 	Lane  string
 	State State
@@ -90,16 +89,15 @@ type Ref struct {
 	Begun bool   // Run.Begun
 	By    string // Run.By
 
-	reads  int    // how often it could not be read; not stored
-	behind string // the run that had its lane last; not stored
-	slots  bool   // it waited for one of max_runs; not stored
-	ready  time.Time
+	slots  bool   // it waited for one of max_runs; this and what follows is not stored
+	reads  int    // how often it could not be read
+	behind string // the run that had its lane last
 }
 
 // Ref returns the run's Ref.
 func (r *Run) Ref() Ref {
 	return Ref{
-		ID: r.ID, Seq: r.Seq, Event: r.Event, Rule: r.Rule, Lane: r.Lane, State: r.State, Due: r.Due,
+		ID: r.ID, Seq: r.Seq, Rule: r.Rule, Lane: r.Lane, State: r.State, Due: r.Due,
 		Held: r.Held, Begun: r.Begun(), By: r.By,
 	}
 }

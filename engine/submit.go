@@ -51,12 +51,15 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	e.tell(f.changed)
 	for _, r := range a.Runs {
 		e.logDecided(f.plans[r.ID], r)
-		if ref := r.Ref(); !r.State.Finished() {
-			if wait := time.Until(ref.Due); wait > 0 { // from here on it counts on the monotonic clock
-				ref.Due = time.Now().Add(wait)
-			}
-			e.queue.add(ref)
+	}
+	for _, ref := range receipt.Runs { // as they are after the last one was decided
+		if ref.State.Finished() {
+			continue
 		}
+		if wait := time.Until(ref.Due); wait > 0 { // from here on it counts on the monotonic clock
+			ref.Due = time.Now().Add(wait)
+		}
+		e.queue.add(ref)
 	}
 	return f.receipt(receipt, a.Runs), nil
 }

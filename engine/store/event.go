@@ -113,7 +113,7 @@ func (row *eventRow) insertRuns(c *conn) ([]engine.Ref, error) {
 			return nil, fmt.Errorf("run %s: %w", r.ID, err)
 		}
 		ref := r.Ref()
-		ref.Seq, ref.Event = seq, row.Event.ID
+		ref.Seq = seq
 		refs = append(refs, ref)
 	}
 	if t.put { // a run may have been changed after it was written

@@ -8,6 +8,7 @@
 //
 //	callers ─► op ─► queue ─► Serve: batch ─► one transaction ─► one sync ─► answers
 //	callers ◄────────────────────── two read-only connections (snapshots)
+//	another process ◄── Reader ◄─── a read-only connection of its own
 //
 // One goroutine, that of Serve, owns the only connection that writes. It takes all that
 // waits, commits it at once and then answers each caller, so that many callers
