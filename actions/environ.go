@@ -28,14 +28,18 @@ func environment(in engine.Input, vars []Var) ([]string, error) {
 		}
 		env = append(env, v.Name+"="+s)
 	}
+	env = append(env, runVars(in.Run, in.Step, in.Attempt)...)
 	return append(env,
 		"HOOKRUN_EVENT_ID="+in.Event.ID,
 		"HOOKRUN_BUCKET="+in.Event.Bucket,
-		"HOOKRUN_RUN_ID="+in.Run,
 		"HOOKRUN_RULE="+in.Rule,
-		"HOOKRUN_STEP="+in.Step,
-		"HOOKRUN_ATTEMPT="+strconv.Itoa(in.Attempt),
 	), nil
+}
+
+// runVars are the variables that name one attempt of one step, so that what it
+// started can be found by them.
+func runVars(run, step string, attempt int) []string {
+	return []string{"HOOKRUN_RUN_ID=" + run, "HOOKRUN_STEP=" + step, "HOOKRUN_ATTEMPT=" + strconv.Itoa(attempt)}
 }
 
 func cleanEnvironment() []string {

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -204,15 +205,19 @@ func Leftover(p engine.Process) bool {
 	return p.PID > 1 && p.Start != "" && processStart(p.PID) == p.Start
 }
 
-// KillLeftover ends the process group of p if p is a Leftover: SIGTERM, 5 s or
-// until ctx ends, SIGKILL, at most 0.4 s for that to take effect. It may be
-// called from several goroutines at once, even for the same process.
-func KillLeftover(ctx context.Context, p engine.Process) error {
-	if !Leftover(p) {
-		return nil
+// KillLeftover ends what a step left running when hookrun crashed: the process
+// group that it recorded, if that is a Leftover, and on Linux every process that
+// the step's HOOKRUN_ variables name. Those are found where the crash came
+// before the record, where the leader of the group is gone, and where one has
+// left the group. Each of the two gets SIGTERM, 5 s or until ctx ends, SIGKILL,
+// at most 0.4 s for that to take effect. It may be called from several
+// goroutines at once, even for the same step.
+func KillLeftover(ctx context.Context, l engine.Leftover) error {
+	if Leftover(l.Process) && !leftGroup(l.Process).end(ctx.Done()) {
+		return fmt.Errorf("process group %d is still there after SIGKILL", l.Process.PID)
 	}
-	if g := leftGroup(p); !g.end(ctx.Done()) {
-		return fmt.Errorf("process group %d is still there after SIGKILL", p.PID)
+	if l.Run != "" && !endStrays(runVars(l.Run, l.Step, l.Attempt), ctx.Done()) {
+		return errors.New("a process of the step is still there after SIGKILL")
 	}
 	return nil
 }

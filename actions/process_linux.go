@@ -9,9 +9,10 @@ import (
 
 // Places among the fields behind a process's name in /proc/<pid>/stat.
 const (
-	statState = 0  // field 3 of proc(5)
-	statGroup = 2  // field 5
-	statStart = 19 // field 22, in clock ticks since the system started
+	statState  = 0  // field 3 of proc(5)
+	statParent = 1  // field 4
+	statGroup  = 2  // field 5
+	statStart  = 19 // field 22, in clock ticks since the system started
 )
 
 // statOf returns the fields behind a process's name, or nil for a process that

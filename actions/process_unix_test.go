@@ -481,14 +481,14 @@ func TestLeftover(t *testing.T) {
 		if Leftover(other) {
 			t.Errorf("Leftover(%+v) = true, want false", other)
 		}
-		if err := KillLeftover(t.Context(), other); err != nil {
+		if err := KillLeftover(t.Context(), engine.Leftover{Process: other}); err != nil {
 			t.Errorf("KillLeftover(%+v): %v", other, err)
 		}
 	}
 	if !processLives(p.PID) || !Leftover(p) {
 		t.Fatal("the process is gone, or not known")
 	}
-	if err := KillLeftover(t.Context(), p); err != nil {
+	if err := KillLeftover(t.Context(), engine.Leftover{Process: p}); err != nil {
 		t.Error(err)
 	}
 	wantRetryable(t, b.wait(t), "ended by SIGTERM")
@@ -509,7 +509,7 @@ func TestKillLeftoverWithoutTime(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := KillLeftover(ctx, p); err != nil {
+	if err := KillLeftover(ctx, engine.Leftover{Process: p}); err != nil {
 		t.Error(err)
 	}
 	wantRetryable(t, b.wait(t), "ended by SIGKILL")
@@ -538,7 +538,7 @@ func TestKillLeftoversAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, p := range slices.Concat(left, left) { // each twice
 		wg.Go(func() {
-			if err := KillLeftover(ctx, p); err != nil {
+			if err := KillLeftover(ctx, engine.Leftover{Process: p}); err != nil {
 				t.Error(err)
 			}
 		})

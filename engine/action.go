@@ -65,6 +65,13 @@ type Process struct {
 	Dir string `json:"dir,omitempty"`
 }
 
+// Leftover is what a step may have left running when hookrun crashed.
+type Leftover struct {
+	Process   Process // as the step told it; zero where the crash came before
+	Run, Step string  // as in Input
+	Attempt   int
+}
+
 // Output is what an action tells of itself. Only the fields of its kind are set.
 type Output struct {
 	ExitCode int    `json:"exit_code"`        // exec, shell; -1 when never started or ended by a signal, of a detached command 128 and its number

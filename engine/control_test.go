@@ -895,6 +895,8 @@ func TestRetryAndCancelByHand(t *testing.T) {
 				return nil
 			}})
 		r.Retry.Attempts = 2
+		closed := 0
+		r.Always = []engine.Step{{ID: "always.1", Action: doing(func(context.Context, engine.Input) (engine.Output, error) { closed++; return engine.Output{}, nil })}}
 		h := start(t, &shakyStore{}, engine.Options{}, r)
 		defer h.stop()
 		id := h.send("b", "{}")[0]
@@ -906,8 +908,9 @@ func TestRetryAndCancelByHand(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Hour)
-		if got := h.run(id); got.State != engine.Failed || got.Attempt != 4 || first != 1 {
-			t.Errorf("retried by hand: %s after %d attempts, first step %d times; want two more tries at the failed step", got.State, got.Attempt, first)
+		if got := h.run(id); got.State != engine.Failed || got.Attempt != 4 || first != 1 || closed != 2 {
+			t.Errorf("retried by hand: %s after %d attempts, first step %d times, closed %d times; want two more tries at the failed step, and closed again",
+				got.State, got.Attempt, first, closed)
 		}
 		fail = false
 		for range 2 { // from the first action, then of one that is done
@@ -978,7 +981,7 @@ func TestDetachedCommandIsPickedUpOrEnded(t *testing.T) {
 				pass(time.Minute)
 				h.stop()
 				tt.away(t, store, id, r)
-				h = start(t, store, engine.Options{Reap: func(_ context.Context, p engine.Process) error { ended = append(ended, p); return nil }}, r)
+				h = start(t, store, engine.Options{Reap: func(_ context.Context, l engine.Leftover) error { ended = append(ended, l.Process); return nil }}, r)
 				defer h.stop()
 				pass(time.Minute)
 				if got := h.run(id); got.State != tt.state {
@@ -1101,6 +1104,43 @@ func TestCrashForgetsNoDuplicate(t *testing.T) {
 		}
 		if got := h.steps(ids[0]); got != "1 1 crashed, 1 2 done" {
 			t.Errorf("steps = %s, want the crash and then the end", got)
+		}
+	})
+}
+
+// TestCrashForgetsNoReplacement: the run that was to end ends, and says why.
+func TestCrashForgetsNoReplacement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, first := &shakyStore{}, ""
+		r := rule("b", doing(func(ctx context.Context, in engine.Input) (engine.Output, error) {
+			if in.Run != first {
+				return engine.Output{}, nil
+			}
+			<-ctx.Done()
+			time.Sleep(time.Second) // the time that a command takes to end
+			return engine.Output{ExitCode: -1}, context.Cause(ctx)
+		}))
+		r.Concurrency.OnBusy = engine.BusyReplace
+		h := open(t, store, engine.Options{}, r)
+		ids := h.send("b", "{}")
+		first = ids[0]
+		ctx, cancel := context.WithCancel(t.Context())
+		h.wg.Go(func() { h.Run(ctx) })
+		pass(time.Second)
+		running := h.run(first)
+		ids = append(ids, h.send("b", "{}")...)
+		if err := store.Update(t.Context(), running); err != nil { // as a step does that was not told yet
+			t.Fatal(err)
+		}
+		store.Fail(errors.New("killed"))
+		cancel()
+		h.wg.Wait()
+		store.Fail(nil)
+		h = start(t, store, engine.Options{}, r)
+		defer h.stop()
+		pass(time.Hour)
+		if got := h.fates(ids); got != "replaced by 2, done" || h.run(first).Err != "concurrency: a newer run took its place" {
+			t.Errorf("the runs came to %s, %q", got, h.run(first).Err)
 		}
 	})
 }

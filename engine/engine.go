@@ -37,9 +37,9 @@ type Options struct {
 	// Hurry, when closed, ends every grace time: a second signal came.
 	Hurry <-chan struct{}
 
-	// Reap ends what is left of a process that an earlier hookrun started and
-	// did not see the end of. nil: nothing is done.
-	Reap func(context.Context, Process) error
+	// Reap ends what is left of a step that an earlier hookrun began and did not
+	// see the end of. nil: nothing is done.
+	Reap func(context.Context, Leftover) error
 
 	// OnChange is called after a change of a run is on disk. It must not
 	// block. nil: nobody is told.
@@ -59,7 +59,7 @@ type Engine struct {
 	detach   string
 	instance string
 	hurry    <-chan struct{}
-	reap     func(context.Context, Process) error
+	reap     func(context.Context, Leftover) error
 	onChange func(Run)
 
 	rules   atomic.Pointer[RuleSet]
@@ -101,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		e.onChange = func(Run) {}
 	}
 	if e.reap == nil {
-		e.reap = func(context.Context, Process) error { return nil }
+		e.reap = func(context.Context, Leftover) error { return nil }
 	}
 	e.rules.Store(o.Rules)
 	paused, err := e.store.Paused(ctx)
@@ -220,7 +220,7 @@ func (e *Engine) takeBack(ctx context.Context, id string) error {
 		if s.State != StepRunning {
 			continue
 		}
-		if s.Process.PID != 0 && s.Process.Dir == "" {
+		if isCommand(s.Kind) && s.Process.Dir == "" {
 			e.endLeftover(ctx, s)
 		}
 		s.State, s.Finished, s.Err = StepCrashed, time.Now().UTC(), "hookrun ended while it ran"
@@ -231,9 +231,9 @@ func (e *Engine) takeBack(ctx context.Context, id string) error {
 	return e.store.Update(ctx, run, cut...)
 }
 
-// endLeftover ends what is left of the process of a step.
+// endLeftover ends what a step left running.
 func (e *Engine) endLeftover(ctx context.Context, s *StepResult) {
-	if err := e.reap(ctx, s.Process); err != nil {
+	if err := e.reap(ctx, Leftover{Process: s.Process, Run: s.Run, Step: s.Step, Attempt: s.Attempt}); err != nil {
 		e.log.Warn("leftover process goes on", "run", s.Run, "step", s.Step, "pid", s.Process.PID, "err", err)
 	}
 }

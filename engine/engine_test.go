@@ -406,7 +406,7 @@ func TestCrashResumesAtTheCutStep(t *testing.T) {
 		}
 		var reaped []engine.Process
 		var again int
-		h = start(t, store, engine.Options{Reap: func(_ context.Context, p engine.Process) error { reaped = append(reaped, p); return nil }},
+		h = start(t, store, engine.Options{Reap: func(_ context.Context, l engine.Leftover) error { reaped = append(reaped, l.Process); return nil }},
 			rule("b",
 				doing(func(context.Context, engine.Input) (engine.Output, error) { again++; return engine.Output{}, nil }),
 				doing(fine)))

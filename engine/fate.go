@@ -218,7 +218,7 @@ func (f *fate) enter(tx Tx, c Concurrency, r *Run) error {
 		end(r, Skipped, others[0], "concurrency: its lane was busy")
 	case BusyReplace:
 		for _, o := range others[:len(others)-limit+1] {
-			if err := f.stop(tx, o, Replaced, r.ID, "concurrency: a newer run took its place"); err != nil {
+			if err := f.stop(tx, o, Replaced, r.ID, replacedWhy); err != nil {
 				return err
 			}
 		}
@@ -231,6 +231,12 @@ func (f *fate) enter(tx Tx, c Concurrency, r *Run) error {
 	}
 	return nil
 }
+
+// Why a run is stopped.
+const (
+	replacedWhy = "concurrency: a newer run took its place"
+	byHand      = "cancelled by hand"
+)
 
 func boolFirst(a, b bool) int {
 	switch {

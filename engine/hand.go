@@ -67,13 +67,13 @@ func CancelRun(ctx context.Context, s Store, id string) (*Run, error) {
 		if run.State.Finished() {
 			return ErrFinished
 		}
-		run.note("cancelled by hand")
+		run.note(byHand)
 		if run.State == Queued && run.Outcome != "" { // all but its closing actions is over
 			run.State, run.Finished = run.Outcome, time.Now().UTC()
 			f.changed = []Run{*run}
 			return tx.Put(run)
 		}
-		if err := f.stop(tx, run, Cancelled, "", "cancelled by hand"); err != nil || len(f.changed) > 0 {
+		if err := f.stop(tx, run, Cancelled, "", byHand); err != nil || len(f.changed) > 0 {
 			return err
 		}
 		return tx.Put(run) // it ends already: only the note is new

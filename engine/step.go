@@ -120,6 +120,9 @@ func (r *StepResult) key() string { return cmp.Or(r.Key, r.Step) }
 // it, under the name that it has now: the rule may have been edited since.
 func (a *attempt) finishedAs(step *Step) *StepResult {
 	for _, r := range slices.Backward(a.earlier) {
+		if r.Phase != PhaseMain && r.Attempt <= a.run.Base {
+			continue // it closed the run before a person retried it
+		}
 		if r.key() == step.key() && r.Attempt > a.run.Fresh && r.finished() {
 			as := *r
 			as.Step = step.ID

@@ -62,6 +62,18 @@ type stop struct{ why string }
 func (s *stop) Error() string { return s.why }
 func (s *stop) Unwrap() error { return ErrStopped }
 
+// stopWhy says for people why a run ends as Stop says. A crash may have come
+// before its own attempt was told, whose error stands in Err then.
+func (r *Run) stopWhy() string {
+	switch {
+	case r.Stop == Replaced:
+		return replacedWhy
+	case r.By == "":
+		return byHand
+	}
+	return "an event cancels it"
+}
+
 // work makes one attempt of the run, and frees its place.
 func (e *Engine) work(ctx context.Context, ref Ref) {
 	acting, cancel := context.WithCancelCause(ctx)
@@ -114,7 +126,7 @@ func (e *Engine) interruptClosing(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if h := e.active[id]; h != nil && h.closing != nil {
-		h.closing(&stop{"cancelled by hand"})
+		h.closing(&stop{byHand})
 	}
 }
 
@@ -253,7 +265,11 @@ func (e *Engine) unreadable(ctx context.Context, ref Ref, run *Run, err error) *
 func (e *Engine) ruleGone(ctx context.Context, ref Ref, run *Run, steps []*StepResult) (again *Ref) {
 	if end := cmp.Or(run.Outcome, run.Stop); end != "" { // nothing of it depends on the rule any more
 		e.endDetached(ctx, run, nil, steps)
-		e.settle(ctx, run, end, errors.New(cmp.Or(run.Err, string(end))))
+		why := run.Err
+		if run.Outcome == "" {
+			why = run.stopWhy()
+		}
+		e.settle(ctx, run, end, errors.New(why))
 		return nil
 	}
 	if e.absence(run) == isOver {
@@ -346,7 +362,7 @@ func (a *attempt) actions(ctx context.Context) (again *Ref, ends bool) {
 	}
 	var err error
 	if a.run.Stop != "" {
-		err = &stop{a.run.Err}
+		err = &stop{a.run.stopWhy()}
 	} else {
 		err = a.steps(ctx, PhaseMain)
 	}

@@ -40,7 +40,9 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{runCommand(), checkCommand(), sendCommand(), rulesCommand(), rollbackCommand(), versionCommand()}
+	return []command{
+		runCommand(), checkCommand(), runsCommand(), pauseCommand(), resumeCommand(), sendCommand(), rulesCommand(), rollbackCommand(), versionCommand(),
+	}
 }
 
 // Main runs the command that args name, "run" where they name none, and

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,14 +41,15 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 5
 	}
-	d := newDaemonFiles(t)
-	producers := startProducers(t, d.address)
+	d := newDaemonFiles(t, killRules())
+	producers := startProducers(t, d.address, killProducers, func(int) produced {
+		return produced{body: "{}", pause: killPause}
+	})
 	for range kills {
 		cmd := d.start(t)
 		d.awaitHealthy(t)
 		wait(t, time.Duration(50+rand.IntN(250))*time.Millisecond)
-		cmd.Process.Signal(syscall.SIGKILL)
-		cmd.Wait()
+		d.kill(cmd)
 	}
 	last := d.start(t)
 	d.awaitHealthy(t)
@@ -56,21 +58,12 @@ func TestKill(t *testing.T) {
 		t.Fatalf("only %d events were acknowledged over %d kills: the test shows nothing", len(acked), kills)
 	}
 	d.awaitLedger(t, acked)
-	last.Process.Signal(syscall.SIGTERM)
-	if err := last.Wait(); err != nil {
-		t.Errorf("hookrun ended with %v after SIGTERM, want exit code 0", err)
-	}
+	d.stop(t, last)
 	d.checkStore(t, acked)
 	t.Logf("%d kills, %d events acknowledged, 0 lost", kills, len(acked))
 }
 
-// daemonFiles are what a daemon is started with, again and again.
-type daemonFiles struct {
-	dir, address string
-}
-
-func newDaemonFiles(t *testing.T) *daemonFiles {
-	d := &daemonFiles{dir: t.TempDir(), address: freeAddress()}
+func killRules() string {
 	var rules strings.Builder
 	rules.WriteString("rules:\n")
 	for i := range killProducers {
@@ -81,7 +74,17 @@ func newDaemonFiles(t *testing.T) *daemonFiles {
       - shell: sleep 0.02; echo "ended $HOOKRUN_EVENT_ID" >>ledger
 `, i, i)
 	}
-	if err := os.WriteFile(d.path("rules.yaml"), []byte(rules.String()), 0o600); err != nil {
+	return rules.String()
+}
+
+// daemonFiles are what a daemon is started with, again and again.
+type daemonFiles struct {
+	dir, address string
+}
+
+func newDaemonFiles(t *testing.T, rules string) *daemonFiles {
+	d := &daemonFiles{dir: t.TempDir(), address: freeAddress()}
+	if err := os.WriteFile(d.path("rules.yaml"), []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -109,6 +112,21 @@ func (d *daemonFiles) start(t *testing.T) *exec.Cmd {
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
 	return cmd
+}
+
+// kill ends a daemon in the middle of what it does.
+func (d *daemonFiles) kill(cmd *exec.Cmd) {
+	cmd.Process.Signal(syscall.SIGKILL)
+	cmd.Wait()
+}
+
+// stop ends a daemon as a supervisor does.
+func (d *daemonFiles) stop(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("hookrun ended with %v after SIGTERM, want exit code 0", err)
+	}
 }
 
 // wait lets the daemon work for a while before the fault.
@@ -156,31 +174,30 @@ func (d *daemonFiles) awaitLedger(t *testing.T, acked []string) {
 	})
 }
 
-// checkStore reads what hookrun left.
-func (d *daemonFiles) checkStore(t *testing.T, acked []string) {
+// reader opens the store to read it, whether hookrun runs or not.
+func (d *daemonFiles) reader(t *testing.T) *store.Reader {
 	t.Helper()
-	ctx := t.Context()
-	st, err := store.Open(ctx, store.Options{Dir: d.path("data")})
+	r, err := store.OpenReader(t.Context(), d.path("data"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { st.Serve(running) })
-	defer wg.Wait()
-	defer stop()
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// checkStore reads what hookrun left.
+func (d *daemonFiles) checkStore(t *testing.T, acked []string) {
+	t.Helper()
 	cut := 0
-	for _, id := range acked {
-		if _, err := st.Event(ctx, id); err != nil {
-			t.Errorf("event %s was acknowledged and is lost: %v", id, err)
-			continue
+	for _, run := range ackedRuns(t, d.reader(t), acked) {
+		if run.State != engine.Done {
+			t.Errorf("event %s has a run that is %s, want done", run.Event, run.State)
 		}
-		runs, err := st.RunsOf(ctx, id)
-		if err != nil || len(runs) != 1 || runs[0].State != engine.Done {
-			t.Errorf("event %s has runs %+v, %v, want one that is done", id, runs, err)
-			continue
-		}
-		if runs[0].Cut > 0 {
+		if run.Cut > 0 {
 			cut++
 		}
 	}
@@ -188,6 +205,25 @@ func (d *daemonFiles) checkStore(t *testing.T, acked []string) {
 		t.Error("no kill cut a run off: the test shows nothing of going on at a step")
 	}
 	t.Logf("%d runs were cut off and went on", cut)
+}
+
+// ackedRuns returns the one run of each event that was acknowledged.
+func ackedRuns(t *testing.T, r *store.Reader, acked []string) []*engine.Run {
+	t.Helper()
+	var all []*engine.Run
+	for _, id := range acked {
+		if _, err := r.Event(t.Context(), id); err != nil {
+			t.Errorf("event %s was acknowledged and is lost: %v", id, err)
+			continue
+		}
+		runs, err := r.RunsOf(t.Context(), id)
+		if err != nil || len(runs) != 1 {
+			t.Errorf("event %s has runs %+v, %v, want one", id, runs, err)
+			continue
+		}
+		all = append(all, runs[0])
+	}
+	return all
 }
 
 // producers send events for as long as they are let, whether hookrun is there
@@ -198,18 +234,29 @@ type producers struct {
 	client *http.Client
 
 	mu    sync.Mutex // guards acked
-	acked []string
+	acked []string   // ids
 }
 
-func startProducers(t *testing.T, address string) *producers {
+// produced is an event, and how long its producer rests after it.
+type produced struct {
+	body  string
+	pause time.Duration
+}
+
+// startProducers starts n producers. Number i sends to bucket b<i> what next
+// makes for it, one event after the other.
+func startProducers(t *testing.T, address string, n int, next func(i int) produced) *producers {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := &producers{cancel: cancel, client: &http.Client{Transport: &http.Transport{}}}
-	for i := range killProducers {
+	p := &producers{cancel: cancel, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: n}}}
+	for i := range n {
 		p.wg.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
-				p.send(fmt.Sprintf("http://%s/hooks/b%d", address, i), n)
+			for ctx.Err() == nil {
+				event := next(i)
+				if !p.send(fmt.Sprintf("http://%s/hooks/b%d", address, i), event.body) {
+					event.pause = max(event.pause, killPause)
+				}
 				select {
-				case <-time.After(killPause):
+				case <-time.After(event.pause):
 				case <-ctx.Done():
 				}
 			}
@@ -219,20 +266,29 @@ func startProducers(t *testing.T, address string) *producers {
 	return p
 }
 
-func (p *producers) send(url string, n int) {
-	resp, err := p.client.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"n":%d}`, n)))
+// send reports whether the event was acknowledged.
+func (p *producers) send(url, body string) bool {
+	resp, err := p.client.Post(url, "application/json", strings.NewReader(body))
 	if err != nil {
-		return // hookrun is away: nothing was acknowledged
+		return false // hookrun is away
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	var receipt server.Receipt
-	if err != nil || resp.StatusCode != http.StatusAccepted || json.Unmarshal(answer, &receipt) != nil {
-		return
+	if err != nil || resp.StatusCode/100 != 2 || json.Unmarshal(answer, &receipt) != nil {
+		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.acked = append(p.acked, receipt.Event)
+	p.acked = append(p.acked, cmp.Or(receipt.KeptAs, receipt.Event))
+	return true
+}
+
+// count is how many events were acknowledged by now.
+func (p *producers) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.acked)
 }
 
 func (p *producers) stop() []string {

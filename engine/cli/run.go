@@ -238,11 +238,13 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	working, stopWork := context.WithCancel(ctx)
 	defer stopWork()
 	var wg sync.WaitGroup
+	stopControl := r.openControl(ctx)
 	wg.Go(func() { r.engine.Run(working) }) // starts nothing new once ctx ends
 	r.greet()
 	err = r.takeIn(ctx, p)
 	stopWork() // where the intake failed ctx goes on
 	wg.Wait()
+	stopControl()
 	r.log.Info("stopped", "waiting", r.engine.Waiting())
 	return err
 }

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+
+	"github.com/mattn/go-isatty"
+)
+
+// screen is where a command prints for a person or a program.
+type screen struct {
+	io.Writer
+	terminal bool // what it is given may be obeyed
+	width    int  // in characters; 0: any
+}
+
+func screenOf(w io.Writer) screen {
+	f, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return screen{Writer: w}
+	}
+	return screen{w, true, columns(f)}
+}
+
+// line prints one line, cut where it would not fit.
+func (s screen) line(text string) {
+	if runes := []rune(text); s.width > 0 && len(runes) > s.width {
+		text = string(runes[:s.width-1]) + "…"
+	}
+	fmt.Fprintln(s, text)
+}
+
+// json prints a value as JSON on one line.
+func (s screen) json(v any) error {
+	var text strings.Builder
+	out := json.NewEncoder(&text)
+	out.SetEscapeHTML(false)
+	if err := out.Encode(v); err != nil {
+		return fmt.Errorf("encode JSON: %w", err)
+	}
+	line := strings.TrimSuffix(text.String(), "\n")
+	if s.terminal {
+		line = escaped(line)
+	}
+	_, err := fmt.Fprintln(s, line)
+	return err
+}
+
+// escaped puts JSON's own escapes in the place of what a terminal would obey or
+// not show.
+func escaped(json string) string {
+	var b strings.Builder
+	for _, r := range json {
+		switch {
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r <= math.MaxUint16:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return b.String()
+}
+
+// readable is printable for text of several lines: its lines and tabs stay. A
+// carriage return alone would let a line hide the one before: it ends it.
+func readable(s string) string {
+	s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(s)
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(s, "\n\t")
+		if i < 0 {
+			b.WriteString(printable(s))
+			return b.String()
+		}
+		b.WriteString(printable(s[:i]))
+		b.WriteByte(s[i])
+		s = s[i+1:]
+	}
+}
+
+// clip cuts a text to so many characters.
+func clip(s string, most int) string {
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return s
+}
+
+// clock is a time as people read it, here.
+func clock(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// brief is a length of time to its first two units.
+func brief(d time.Duration) string {
+	switch day := 24 * time.Hour; {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(time.Second / 10).String()
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < day:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	default:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	}
+}
