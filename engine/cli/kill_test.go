@@ -226,6 +226,34 @@ func ackedRuns(t *testing.T, r *store.Reader, acked []string) []*engine.Run {
 	return all
 }
 
+// unfinished returns the runs that wait or run.
+func unfinished(t *testing.T, r *store.Reader) []engine.Ref {
+	t.Helper()
+	refs, err := r.Unfinished(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return refs
+}
+
+// allRuns returns all runs that a filter asks for, the newest first.
+func allRuns(t *testing.T, r *store.Reader, f engine.RunFilter) []*engine.Run {
+	t.Helper()
+	var all []*engine.Run
+	f.Limit = 1000
+	for {
+		page, err := r.Runs(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			return all
+		}
+		all = append(all, page...)
+		f.Before = page[len(page)-1].Seq
+	}
+}
+
 // producers send events for as long as they are let, whether hookrun is there
 // or not, and note those that it acknowledged.
 type producers struct {

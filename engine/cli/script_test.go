@@ -30,16 +30,17 @@ const patience = 60 * time.Second
 //
 // Beside testscript's own commands there are:
 //
-//	relay [cut|stop|restart]     starts a relay ($RELAY_URL, $RELAY_KEY, $RELAY_SECRET), or breaks it
-//	subscribed [N]               waits for N subscribers of the relay, by default 1
-//	deliver BUCKET FILE [FORM]   sends the HTTP request in the file through the relay
-//	post URL FILE                sends it over HTTP; the answer goes to stdout
-//	sink [STATUS…]               starts a server ($SINK) that appends what it is sent to the file calls,
-//	                             and answers with the statuses in turn, the last one for ever
-//	expand FILE…                 puts the values of $RELAY_URL, $SINK, $WORK and $ADDRESS into files
-//	await FILE TEXT [N]          waits until the text stands in the file, N times
-//	address                      sets $ADDRESS to a free one
-//	umount DIR                   unmounts it when the script has ended
+//	relay [cut|stop|restart]       starts a relay ($RELAY_URL, $RELAY_KEY, $RELAY_SECRET), or breaks it
+//	subscribed [N]                 waits for N subscribers of the relay, by default 1
+//	deliver BUCKET FILE [HEADER…]  sends the HTTP request in the file through the relay, with each 'Name: value' in
+//	                               place of its own; where it has no Content-Length, all behind its header is the body
+//	post URL FILE [HEADER…]        sends it over HTTP; the answer goes to stdout
+//	sink [STATUS…]                 starts a server ($SINK) that appends what it is sent to the file calls,
+//	                               and answers with the statuses in turn, the last one for ever
+//	expand FILE…                   puts the values of $RELAY_URL, $SINK, $WORK and $ADDRESS into files
+//	await FILE TEXT [N]            waits until the text stands in the file, N times
+//	address                        sets $ADDRESS to a free one
+//	umount DIR                     unmounts it when the script has ended
 //
 // and the condition [root].
 func TestScripts(t *testing.T) {
@@ -114,21 +115,33 @@ func cmdSubscribed(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(worldOf(ts).relay.WaitSubscribed(ctx, n))
 }
 
-// request reads a raw HTTP request from a file.
-func request(ts *testscript.TestScript, file string) (*http.Request, []byte) {
-	raw := ts.ReadFile(file)
+// request reads a raw HTTP request from the file that args begin with; the
+// others are headers.
+func request(ts *testscript.TestScript, args []string) (*http.Request, []byte) {
+	raw := ts.ReadFile(args[0])
 	req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
 	ts.Check(err)
 	body, err := io.ReadAll(req.Body)
 	ts.Check(err)
+	if req.Header.Get("Content-Length") == "" {
+		_, rest, _ := strings.Cut(raw, "\n\n")
+		body = []byte(rest)
+	}
+	for _, h := range args[1:] {
+		name, value, ok := strings.Cut(h, ": ")
+		if !ok {
+			ts.Fatalf("header %q has no colon", h)
+		}
+		req.Header.Set(name, value)
+	}
 	return req, body
 }
 
 func cmdDeliver(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 2 {
-		ts.Fatalf("usage: deliver BUCKET FILE")
+	if len(args) < 2 {
+		ts.Fatalf("usage: deliver BUCKET FILE [HEADER…]")
 	}
-	req, body := request(ts, args[1])
+	req, body := request(ts, args[1:])
 	_, err := worldOf(ts).relay.Send(args[0], relaytest.Webhook{
 		Method: req.Method, Query: req.URL.RawQuery, Header: req.Header, Body: body,
 	})
@@ -138,10 +151,10 @@ func cmdDeliver(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 2 {
-		ts.Fatalf("usage: post URL FILE")
+	if len(args) < 2 {
+		ts.Fatalf("usage: post URL FILE [HEADER…]")
 	}
-	from, body := request(ts, args[1])
+	from, body := request(ts, args[1:])
 	req, err := http.NewRequest(from.Method, args[0], bytes.NewReader(body))
 	ts.Check(err)
 	req.Header = from.Header

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"hookrun/engine"
-	"hookrun/engine/store"
 )
 
 var (
@@ -72,7 +71,7 @@ func TestStorm(t *testing.T) {
 	for _, rule := range rules {
 		v.rules[rule.name] = rule
 	}
-	ackedRuns(t, r, acked)
+	v.lost = len(acked) - len(ackedRuns(t, r, acked))
 	for _, run := range allRuns(t, r, engine.RunFilter{}) {
 		v.runs[run.ID] = run
 	}
@@ -300,7 +299,7 @@ type stormView struct {
 	runs   map[string]*engine.Run // by id
 	ledger []stormEntry
 
-	overlaps, disorder, unexplained int
+	overlaps, disorder, lost, unexplained int
 }
 
 // checkLanes looks at what the commands saw, in the lanes and in their order: of
@@ -438,33 +437,5 @@ func (v *stormView) tell(t *testing.T) {
 	for _, state := range slices.Sorted(maps.Keys(states)) {
 		t.Logf("%7d %s", states[state], state)
 	}
-	t.Logf("%d commands, %d runs cut off; overlaps %d, out of order %d, lost or unexplained %d", tries, cut, v.overlaps, v.disorder, v.unexplained)
-}
-
-// unfinished returns the runs that wait or run.
-func unfinished(t *testing.T, r *store.Reader) []engine.Ref {
-	t.Helper()
-	refs, err := r.Unfinished(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return refs
-}
-
-// allRuns returns all runs that a filter asks for, the newest first.
-func allRuns(t *testing.T, r *store.Reader, f engine.RunFilter) []*engine.Run {
-	t.Helper()
-	var all []*engine.Run
-	f.Limit = 1000
-	for {
-		page, err := r.Runs(t.Context(), f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(page) == 0 {
-			return all
-		}
-		all = append(all, page...)
-		f.Before = page[len(page)-1].Seq
-	}
+	t.Logf("%d commands, %d runs cut off; overlaps %d, out of order %d, lost %d, ends unexplained %d", tries, cut, v.overlaps, v.disorder, v.lost, v.unexplained)
 }

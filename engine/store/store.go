@@ -22,6 +22,9 @@
 //	lock                         held by the one process that uses the folder; says which
 //	ballast                      space that is given up when the disk is full
 //	probe                        for a moment, after a write failed: does another one?
+//
+// Beside them stand what others keep there: generations of rules, tmp, detached,
+// control.sock.
 package store
 
 import (
