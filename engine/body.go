@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"mime"
 	"net/url"
 	"slices"
@@ -217,6 +218,8 @@ func (d *document) number(digits string) any {
 // digits prints a float: as the sender wrote it where that is known.
 func (d *document) digits(f float64) (string, error) {
 	switch {
+	case math.IsNaN(f) || math.IsInf(f, 0):
+		return "", fault("it is no number that can be written: a division by 0")
 	case d.ambiguous[f] && isLong(d.literals[f]):
 		return "", fault("the body has several long numbers that a 64-bit float can't tell apart, so it can't be printed exactly")
 	case d.ambiguous[f]:

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,9 +123,13 @@ func (e *Engine) SetRules(rules *RuleSet) {
 	defer e.mu.Unlock()
 	e.rules.Store(rules)
 	e.queue.review(rules.limit)
-	for rule := range e.gone {
-		if rules.Rule(rule) != nil {
+	for rule, since := range e.gone {
+		off := slices.ContainsFunc(rules.Off, func(r *Rule) bool { return r.Name == rule })
+		switch {
+		case rules.Rule(rule) != nil:
 			delete(e.gone, rule)
+			e.unpark(rule)
+		case since.IsZero() && !off: // it was switched off, and now it is gone: its time begins
 			e.unpark(rule)
 		}
 	}
@@ -144,10 +149,12 @@ func (e *Engine) recover(ctx context.Context) error {
 	}
 	e.takeAllBack(ctx, refs)
 	for i, ref := range refs {
-		if wait := time.Until(ref.Due); wait > 0 {
+		if wait := time.Until(ref.Due); wait > 0 && !ref.Ends {
 			// From here on it counts on the monotonic clock. Before, the other one may
 			// have been set back: no rule asked for a longer wait than its own.
 			refs[i].Due = time.Now().Add(min(wait, e.longestWait(ref.Rule)))
+		} else {
+			refs[i].Due = time.Time{}
 		}
 	}
 	if len(refs) > 0 {

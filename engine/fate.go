@@ -17,6 +17,17 @@ type fate struct {
 	plans   map[string]*plan // by Run.ID
 	first   string           // id of the run that is asked about first
 	changed []Run
+
+	// What was looked up in this commit, kept as it is after each decision: a list
+	// of an event may ask for a thousand runs of one lane or breaker.
+	lanes    map[string][]*Run
+	breakers map[[2]string]*breaker // by rule and key
+}
+
+// breaker is what at_most counts.
+type breaker struct {
+	open bool   // the newest run tripped it
+	runs []*Run // counted ones
 }
 
 func newFate(plans []*plan) *fate {
@@ -28,6 +39,11 @@ func newFate(plans []*plan) *fate {
 		f.plans[p.run.ID] = p
 	}
 	return f
+}
+
+// begin is called where a commit begins, or is tried again.
+func (f *fate) begin() {
+	f.changed, f.lanes, f.breakers = nil, map[string][]*Run{}, map[[2]string]*breaker{}
 }
 
 // plain reports whether there is nothing to decide about any run.
@@ -44,17 +60,48 @@ func (f *fate) plain() bool {
 
 // admit implements Acceptance.Admit.
 func (f *fate) admit(tx Tx, r *Run) error {
-	if r.ID == f.first {
-		f.changed = nil // the commit is tried again
+	if r.ID == f.first { // the commit may be tried again
+		f.begin()
 	}
 	p := f.plans[r.ID]
 	p.first, p.tripped, p.recovered = "", false, false
 	*r = p.run
-	for _, ask := range []func(Tx, *plan, *Run) error{f.loop, f.dedupe, f.throttleFirst, f.breaker, f.throttleLast, f.cancel} {
+	if r.State.Finished() { // its keys could not be told
+		return nil
+	}
+	for _, ask := range []func(Tx, *plan, *Run) error{f.loop, f.dedupe, f.throttleFirst, f.breaker, f.throttleLast, f.cancel, f.enterPlanned} {
 		if err := ask(tx, p, r); err != nil || r.State != Queued || r.Outcome != "" {
 			return err
 		}
 	}
+	f.admitted(r)
+	return nil
+}
+
+// admitted adds a run to what the next ones are measured against.
+func (f *fate) admitted(r *Run) {
+	seen := *r
+	if others, known := f.lanes[r.Lane]; known && !r.Held {
+		f.lanes[r.Lane] = append(others, &seen)
+	}
+	if b := f.breakers[[2]string{r.Rule, r.Breaker}]; b != nil {
+		b.open, b.runs = false, append(b.runs, &seen)
+	}
+}
+
+// ended takes a run that another ends out of what the next ones are measured
+// against.
+func (f *fate) ended(o *Run) {
+	same := func(r *Run) bool { return r.ID == o.ID }
+	if others, known := f.lanes[o.Lane]; known {
+		f.lanes[o.Lane] = slices.DeleteFunc(others, same)
+	}
+	if b := f.breakers[[2]string{o.Rule, o.Breaker}]; b != nil && !slices.Contains(counted(), o.State) {
+		b.runs = slices.DeleteFunc(b.runs, same)
+	}
+}
+
+func (f *fate) enterPlanned(tx Tx, p *plan, r *Run) error {
 	if r.Held {
 		return nil // when its time comes
 	}
@@ -71,6 +118,7 @@ func end(r *Run, s State, by *Run, why string) {
 
 func (f *fate) loop(_ Tx, p *plan, r *Run) error {
 	if p.loop {
+		r.Dedupe, r.Throttle, r.Breaker = "", "", "" // nothing is compared with it
 		end(r, Tripped, nil, "a call of this rule led to this event: it would go round for ever")
 	}
 	return nil
@@ -125,32 +173,51 @@ func (f *fate) breaker(tx Tx, p *plan, r *Run) error {
 		return nil
 	}
 	most := p.rule.AtMost
-	q := around(r, most.Per, ByBreaker, r.Breaker)
-	q.States, q.Limit = append(counted(), Tripped), 1
-	latest, err := tx.Recent(q)
+	b, err := f.breakerOf(tx, r, most)
 	if err != nil {
 		return err
 	}
-	open := len(latest) > 0 && isTrip(latest[0])
-	q.States, q.Limit = counted(), most.Runs+tripRoom
-	found, err := tx.Recent(q)
-	if err != nil {
-		return err
+	n := 0
+	for _, o := range b.runs {
+		replaced := o.Held && o.Throttle == r.Throttle && p.rule.Throttle != nil && p.rule.Throttle.Last // r will take its place
+		if !replaced {
+			n++
+		}
 	}
-	found = slices.DeleteFunc(found, func(o *Run) bool {
-		return isTrip(o) || o.Held && o.Throttle == r.Throttle && p.rule.Throttle != nil && p.rule.Throttle.Last // r will take its place
-	})
-	if len(found) < most.Runs {
-		p.recovered = open
+	if n < most.Runs {
+		p.recovered = b.open
 		return nil
 	}
 	why := fmt.Sprintf("at_most: %d runs in %s were reached", most.Runs, spell(most.Per))
-	if p.tripped = !open; p.tripped && len(p.rule.OnTrip) > 0 {
-		r.Outcome, r.Err, r.Lane = Tripped, why, "" // it waits for none of those that are too many
+	p.tripped, b.open = !b.open, true
+	if p.tripped && len(p.rule.OnTrip) > 0 {
+		r.Outcome, r.Err = Tripped, why
 		return nil
 	}
 	end(r, Tripped, nil, why)
 	return nil
+}
+
+// breakerOf looks up what at_most counts for a run.
+func (f *fate) breakerOf(tx Tx, r *Run, most *AtMost) (*breaker, error) {
+	at := [2]string{r.Rule, r.Breaker}
+	if b := f.breakers[at]; b != nil {
+		return b, nil
+	}
+	q := around(r, most.Per, ByBreaker, r.Breaker)
+	q.States, q.Limit = append(counted(), Tripped), 1
+	latest, err := tx.Recent(q)
+	if err != nil {
+		return nil, err
+	}
+	q.States, q.Limit = counted(), most.Runs+tripRoom
+	found, err := tx.Recent(q)
+	if err != nil {
+		return nil, err
+	}
+	b := &breaker{open: len(latest) > 0 && isTrip(latest[0]), runs: slices.DeleteFunc(found, isTrip)}
+	f.breakers[at] = b
+	return b, nil
 }
 
 // isTrip reports whether the run is one that the breaker refused; it may still
@@ -201,12 +268,16 @@ func (f *fate) enter(tx Tx, c Concurrency, r *Run) error {
 	if r.Lane == "" || c.OnBusy == "" || c.OnBusy == BusyQueue {
 		return nil
 	}
-	others, err := tx.Unfinished(Pending{Lane: r.Lane})
-	if err != nil {
-		return err
+	others, known := f.lanes[r.Lane]
+	if !known {
+		var err error
+		if others, err = tx.Unfinished(Pending{Lane: r.Lane}); err != nil {
+			return err
+		}
+		f.lanes[r.Lane] = others
 	}
-	others = slices.DeleteFunc(others, func(o *Run) bool {
-		return o.ID == r.ID || o.Held || o.Stop != "" || c.OnBusy == BusyReplace && o.Outcome != ""
+	others = slices.DeleteFunc(slices.Clone(others), func(o *Run) bool {
+		return o.ID == r.ID || o.Held || o.Stop != "" || isTrip(o) || c.OnBusy == BusyReplace && o.Outcome != ""
 	})
 	slices.SortStableFunc(others, func(a, b *Run) int { return boolFirst(a.Begun(), b.Begun()) })
 	limit := c.limit()
@@ -264,5 +335,6 @@ func (f *fate) stop(tx Tx, o *Run, s State, by, why string) error {
 		return err
 	}
 	f.changed = append(f.changed, *o)
+	f.ended(o)
 	return nil
 }

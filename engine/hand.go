@@ -60,7 +60,7 @@ func CancelRun(ctx context.Context, s Store, id string) (*Run, error) {
 	var f fate
 	var run *Run
 	err := s.Change(ctx, func(tx Tx) (err error) {
-		f.changed = nil
+		f.begin()
 		if run, err = tx.Run(id); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func CancelRun(ctx context.Context, s Store, id string) (*Run, error) {
 		}
 		run.note(byHand)
 		if run.State == Queued && run.Outcome != "" { // all but its closing actions is over
-			run.State, run.Finished = run.Outcome, time.Now().UTC()
+			run.State, run.Outcome, run.Finished = run.Outcome, "", time.Now().UTC()
 			f.changed = []Run{*run}
 			return tx.Put(run)
 		}
@@ -91,7 +91,7 @@ func (e *Engine) Retry(ctx context.Context, id string, all bool) (*Run, error) {
 		return nil, err
 	}
 	e.log.Info("run is retried by hand", "run", run.ID, "rule", run.Rule, "all", all)
-	e.queue.add(run.Ref())
+	e.retry(run.Ref())
 	e.onChange(*run)
 	return run, nil
 }
@@ -131,13 +131,17 @@ func (e *Engine) Resume(ctx context.Context, rule string) error {
 func (e *Engine) changePaused(ctx context.Context, change func([]string) []string) error {
 	e.pausing.Lock()
 	defer e.pausing.Unlock()
-	paused := change(e.Paused())
+	before := e.Paused()
+	paused := change(slices.Clone(before))
 	slices.Sort(paused)
 	paused = slices.Compact(paused)
+	if slices.Equal(paused, before) {
+		return nil
+	}
 	if err := e.store.SetPaused(ctx, paused); err != nil {
 		return fmt.Errorf("note what is paused: %w", err)
 	}
-	e.log.Info("paused rules have changed", "paused", paused)
+	e.log.Info("paused rules have changed", "all", slices.Contains(paused, ""), "rules", slices.DeleteFunc(slices.Clone(paused), func(p string) bool { return p == "" }))
 	e.setPaused(paused)
 	return nil
 }

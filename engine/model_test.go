@@ -420,17 +420,13 @@ func (b *both) rule(m *modelRule) *engine.Rule {
 		r.AtMost = &engine.AtMost{Runs: m.most, Per: modelPer, Key: key("body.k")}
 	}
 	if m.cancels != "" {
-		r.Cancels = []engine.Cancel{{Rule: m.cancels, Key: key(cancelKey(b.model.rules[m.cancels]))}}
+		r.Cancels = []engine.Cancel{{Rule: m.cancels}}
+		if b.model.rules[m.cancels].keyed {
+			r.Cancels[0].Key = key("body.k")
+		}
 	}
 	r.Retry = engine.Retry{Attempts: m.attempts, Backoff: 1, Max: 1}
 	return r
-}
-
-func cancelKey(of *modelRule) string {
-	if of.keyed {
-		return "body.k"
-	}
-	return `""`
 }
 
 // randomRules makes three rules, each a mix of all that there is.

@@ -31,6 +31,7 @@ type queue struct {
 	parked  map[string]*parking // by rule
 	stopped bool                // everything is paused
 	running int
+	most    int // maxRuns, as next was last told
 	count   int // runs that wait
 }
 
@@ -86,7 +87,7 @@ func (q *queue) add(refs ...Ref) {
 
 func (q *queue) put(ref Ref) {
 	q.count++
-	if p := q.parked[ref.Rule]; p != nil {
+	if p := q.parked[ref.Rule]; p != nil && !ref.Ends {
 		p.refs = append(p.refs, ref)
 		return
 	}
@@ -231,19 +232,23 @@ func (q *queue) mayStart(t *turn, maxRuns int) bool {
 func (q *queue) next(maxRuns int) (ref Ref, ok bool, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.most = maxRuns
 	now := time.Now()
 	for len(q.timed) > 0 && !q.timed[0].at.After(now) {
 		q.place(q.timed[0])
 	}
-	for _, t := range q.order {
-		if q.stopped {
-			break
+	for _, t := range slices.Clone(q.order) {
+		if q.stopped && !q.endsFirst(t, now) {
+			continue
 		}
-		if q.mayStart(t, maxRuns) {
-			return q.take(t, now), true, 0
+		if !q.mayStart(t, maxRuns) {
+			if ref, _ := q.head(t.ready[0], now); ref != nil {
+				ref.slots = true
+			}
+			continue
 		}
-		if ref, _ := q.head(t.ready[0], now); ref != nil {
-			ref.slots = true
+		if ref, ok := q.take(t, now); ok {
+			return ref, true, 0
 		}
 	}
 	if len(q.timed) == 0 {
@@ -252,11 +257,29 @@ func (q *queue) next(maxRuns int) (ref Ref, ok bool, wait time.Duration) {
 	return Ref{}, false, time.Until(q.timed[0].at)
 }
 
+// endsFirst puts a lane first whose head only ends, and reports whether there is
+// one: a pause of everything holds up all but those.
+func (q *queue) endsFirst(t *turn, now time.Time) bool {
+	at := slices.IndexFunc(t.ready, func(l *lane) bool {
+		head, _ := q.head(l, now)
+		return head != nil && head.Ends
+	})
+	if at < 0 {
+		return false
+	}
+	t.ready[0], t.ready[at] = t.ready[at], t.ready[0]
+	return true
+}
+
 // take starts the head of the rule's next lane, and sends both to the end of
-// their lines.
-func (q *queue) take(t *turn, now time.Time) Ref {
+// their lines. There is none where the clock was set back meanwhile.
+func (q *queue) take(t *turn, now time.Time) (Ref, bool) {
 	l := t.ready[0]
 	head, _ := q.head(l, now)
+	if head == nil {
+		q.place(l)
+		return Ref{}, false
+	}
 	ref := *head
 	if ref.Begun {
 		l.begun = without(l.begun, ref)
@@ -273,7 +296,7 @@ func (q *queue) take(t *turn, now time.Time) Ref {
 	l.turn = nil
 	q.list(t)
 	q.place(l)
-	return ref
+	return ref, true
 }
 
 func without(refs []Ref, ref Ref) []Ref {
@@ -312,9 +335,7 @@ func (q *queue) find(ref Ref) (list *[]Ref, at int, l *lane) {
 			return &p.refs, at, nil
 		}
 	}
-	ref.Held = false
-	keys := []string{laneKey(ref), "run " + ref.ID} // in its lane, or held
-	for _, key := range keys {
+	for _, key := range laneKeys(ref) {
 		l := q.lanes[key]
 		if l == nil {
 			continue
@@ -328,19 +349,44 @@ func (q *queue) find(ref Ref) (list *[]Ref, at int, l *lane) {
 	return nil, 0, nil
 }
 
-// remove takes out a run that is not to start any more.
-func (q *queue) remove(ref Ref) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	list, at, l := q.find(ref)
-	if list == nil {
+// remove takes out runs that are not to start any more.
+func (q *queue) remove(refs ...Ref) {
+	if len(refs) == 0 {
 		return
 	}
-	*list = slices.Delete(*list, at, at+1)
-	q.count--
-	if l != nil {
-		q.place(l)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	gone := make(map[string]bool, len(refs))
+	for _, ref := range refs {
+		gone[ref.ID] = true
 	}
+	drop := func(list *[]Ref) {
+		before := len(*list)
+		*list = slices.DeleteFunc(*list, func(r Ref) bool { return gone[r.ID] })
+		q.count -= before - len(*list)
+	}
+	done := map[string]bool{} // lanes, and rules with parked runs: each is looked through once
+	for _, ref := range refs {
+		if p := q.parked[ref.Rule]; p != nil && !done["parked "+ref.Rule] {
+			done["parked "+ref.Rule] = true
+			drop(&p.refs)
+		}
+		for _, key := range laneKeys(ref) {
+			if l := q.lanes[key]; l != nil && !done[key] {
+				done[key] = true
+				drop(&l.begun)
+				drop(&l.waiting)
+				q.place(l)
+			}
+		}
+	}
+}
+
+// laneKeys are the lanes that a run may stand in: its own, or, while throttle
+// holds it, one of none.
+func laneKeys(ref Ref) []string {
+	ref.Held = false
+	return []string{laneKey(ref), "run " + ref.ID}
 }
 
 // hasten has a run that waits for its next attempt have it now, even if its rule
@@ -352,18 +398,14 @@ func (q *queue) hasten(ref Ref) {
 	if list == nil {
 		return
 	}
-	(*list)[at].Due = time.Time{}
+	ref = (*list)[at]
+	ref.Due, ref.Ends = time.Time{}, true
+	*list = slices.Delete(*list, at, at+1)
+	q.count--
 	if l != nil {
 		q.place(l)
-		return
 	}
-	ref = (*list)[at]
-	*list = slices.Delete(*list, at, at+1)
-	p := q.parked[ref.Rule]
-	delete(q.parked, ref.Rule)
-	q.count--
 	q.put(ref)
-	q.parked[ref.Rule] = p
 }
 
 // park keeps the runs of a rule from starting until unpark; why is for people.
@@ -375,7 +417,7 @@ func (q *queue) park(rule, why string) {
 		return
 	}
 	p := &parking{why: why}
-	of := func(r Ref) bool { return r.Rule == rule }
+	of := func(r Ref) bool { return r.Rule == rule && !r.Ends }
 	for _, l := range q.lanes {
 		if !slices.ContainsFunc(l.begun, of) && !slices.ContainsFunc(l.waiting, of) {
 			continue
@@ -449,9 +491,13 @@ func (q *queue) why(ref Ref) string {
 		return "everything is paused"
 	}
 	r := (*list)[at]
-	switch wait := time.Until(r.Due).Round(time.Second); {
-	case wait > 0 && r.Held:
-		return fmt.Sprintf("throttle: it starts when nothing more has come for %s", spell(wait))
+	wait := time.Until(r.Due)
+	if wait > time.Second {
+		wait = wait.Round(time.Second)
+	}
+	switch wait = wait.Round(time.Millisecond); {
+	case r.Held:
+		return fmt.Sprintf("throttle: it starts in %s, unless another comes in its place", spell(max(wait, time.Millisecond)))
 	case wait > 0 && r.Begun:
 		return fmt.Sprintf("it is tried again in %s", spell(wait))
 	case wait > 0:
@@ -464,6 +510,9 @@ func (q *queue) why(ref Ref) string {
 		}
 	}
 	if head, _ := q.head(l, time.Now()); head != nil && head.ID == r.ID {
+		if q.mayStart(q.turn(r.Rule), q.most) {
+			return "it is about to start"
+		}
 		return "all places of max_runs that its rule may have are taken"
 	}
 	said := fmt.Sprintf("concurrency: %s has %s", l.key, strings.Join(before, ", "))

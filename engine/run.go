@@ -6,8 +6,8 @@ import "time"
 //
 //	queued ─► running ─► done | failed | queued again (a retry, at Due)
 //	queued | running ─► cancelled, replaced, abandoned (its rule is gone)
-//	queued ─► superseded
-//	at once: duplicate, throttled, tripped, skipped
+//	queued ─► superseded, skipped (after throttle held it)
+//	at once: duplicate, throttled, tripped (after on_trip, where there is one), skipped
 //	finished ─► queued (a person retries it)
 //
 // After a crash running counts as queued. An attempt that a shutdown cut off
@@ -87,6 +87,7 @@ type Ref struct {
 	Due   time.Time
 	Held  bool   // Run.Held
 	Begun bool   // Run.Begun
+	Ends  bool   // Run.Ends
 	By    string // Run.By
 
 	slots  bool   // it waited for one of max_runs; this and what follows is not stored
@@ -94,12 +95,21 @@ type Ref struct {
 	behind string // the run that had its lane last
 }
 
-// Ref returns the run's Ref.
+// Ends reports whether it is decided how the unfinished run ends: a pause does
+// not hold that up.
+func (r *Run) Ends() bool { return r.Stop != "" || r.Outcome != "" }
+
+// Ref returns the run's Ref. A run that only does on_trip is in no lane: it waits
+// for none of those that are too many.
 func (r *Run) Ref() Ref {
-	return Ref{
+	ref := Ref{
 		ID: r.ID, Seq: r.Seq, Rule: r.Rule, Lane: r.Lane, State: r.State, Due: r.Due,
-		Held: r.Held, Begun: r.Begun(), By: r.By,
+		Held: r.Held, Begun: r.Begun(), Ends: r.Ends(), By: r.By,
 	}
+	if r.Outcome == Tripped {
+		ref.Lane = ""
+	}
+	return ref
 }
 
 // StepState is where one step of one attempt stands.

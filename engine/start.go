@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +45,8 @@ func (r *Rule) plans(scope *Scope, mark string) ([]*plan, error) {
 	size := 0
 	for i, value := range list {
 		p, err := r.plan(scope, &Element{r.ForEach.As, value}, loop)
-		if err != nil {
-			return nil, fmt.Errorf("element %d: %w", i, err)
+		if err != nil { // the others are not to blame
+			end(&p.run, Failed, nil, fmt.Sprintf("element %d: %v", i, err))
 		}
 		p.run.Index = i
 		if size += len(p.run.Element); size > maxElementBytes {
@@ -67,7 +69,7 @@ func (r *Rule) plan(scope *Scope, element *Element, loop bool) (*plan, error) {
 	if element != nil {
 		json, err := scope.doc.json(element.Value)
 		if err != nil {
-			return nil, fmt.Errorf("for_each.list: %w", err)
+			return p, fmt.Errorf("for_each.list: %w", err)
 		}
 		p.run.Element = json
 		scope = scope.With(View{Element: element})
@@ -131,6 +133,9 @@ func (r *Rule) cancelKeys(scope *Scope, p *plan) error {
 			if err != nil {
 				return fmt.Errorf("cancels.key: %w", err)
 			}
+			if text == "" {
+				continue // it could be anybody's
+			}
 			q.Key = &text
 		}
 		p.cancels = append(p.cancels, q)
@@ -166,15 +171,21 @@ func (c Concurrency) limit() int { return max(c.Limit, 1) }
 const maxVia = 32
 
 // mark stands for a rule of this hookrun in ViaHeader; "" where the instance has
-// no name.
+// no name. Who does not know the instance can't make one: it stands for no rule
+// in a forged header.
 func mark(instance, rule string) string {
 	if instance == "" {
 		return ""
 	}
-	const enough = 6 // bytes: it tells the rules of one file apart
-	sum := sha256.Sum256([]byte(instance + "\x00" + rule))
-	return instance + "/" + hex.EncodeToString(sum[:enough])
+	const enough = 12 // bytes
+	sum := hmac.New(sha256.New, []byte(instance))
+	sum.Write([]byte(rule))
+	return hex.EncodeToString(sum.Sum(nil)[:enough])
 }
+
+// aMark is what a mark looks like: all else in the header is a stranger's, and is
+// not passed on.
+var aMark = regexp.MustCompile(`^[0-9a-f]{24}$`)
 
 // viaMarks are the marks that an event came with.
 func viaMarks(ev *Event) []string {
@@ -184,7 +195,7 @@ func viaMarks(ev *Event) []string {
 			continue
 		}
 		for m := range strings.SplitSeq(strings.Join(values, ","), ",") {
-			if m = strings.TrimSpace(m); m != "" && len(marks) < maxVia {
+			if m = strings.TrimSpace(m); aMark.MatchString(m) && len(marks) < maxVia {
 				marks = append(marks, m)
 			}
 		}

@@ -22,8 +22,10 @@ type Store interface {
 	// Update writes the run as given and adds the step results, or replaces
 	// those of the same run, attempt and index, in one commit. It works on when
 	// Accept no longer does for want of space, as far as it can. What others
-	// decide about a run stays: where r has no Stop, Stop and By are left as they
-	// are, and of a run that has finished nothing is changed: that is ErrFinished.
+	// decide about a run stays: its Note is left as it is, and where r has no Stop,
+	// Stop and By are too. Of a run that has finished nothing is changed, nor of
+	// one that was retried by hand since r was read (its Base is another): that is
+	// ErrFinished.
 	// The error wraps ErrNotFound where there is no such run.
 	Update(ctx context.Context, r *Run, steps ...*StepResult) error
 

@@ -58,8 +58,15 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 		}
 		if wait := time.Until(ref.Due); wait > 0 { // from here on it counts on the monotonic clock
 			ref.Due = time.Now().Add(wait)
+		} else {
+			ref.Due = time.Time{}
 		}
 		e.queue.add(ref)
+	}
+	for i, ref := range receipt.Runs {
+		if f.plans[ref.ID].tripped {
+			receipt.Runs[i].State = Tripped // all that it does is on_trip
+		}
 	}
 	return f.receipt(receipt, a.Runs), nil
 }
@@ -188,13 +195,27 @@ func (e *Engine) logDecided(p *plan, r *Run) {
 	}
 }
 
+// maxToldEnds is how many runs that one event ends are told of one by one.
+const maxToldEnds = 20
+
 // tell passes on what a commit decided about other runs.
 func (e *Engine) tell(changed []Run) {
+	var gone []Ref
+	for _, r := range changed {
+		if r.State.Finished() {
+			gone = append(gone, r.Ref())
+		}
+	}
+	e.queue.remove(gone...)
+	if len(gone) > maxToldEnds {
+		e.log.Info("runs do not start", "runs", len(gone), "by", changed[0].By)
+	}
 	for _, r := range changed {
 		ref := r.Ref()
 		if r.State.Finished() {
-			e.queue.remove(ref)
-			e.log.Info("run does not start", "run", r.ID, "rule", r.Rule, "state", string(r.State), "by", r.By, "why", r.Err)
+			if len(gone) <= maxToldEnds {
+				e.log.Info("run does not start", "run", r.ID, "rule", r.Rule, "state", string(r.State), "by", r.By, "why", r.Err)
+			}
 			e.ended(r)
 			continue
 		}
@@ -240,6 +261,9 @@ func (e *Engine) logVerdict(ev *Event, v Verdict, told bool) {
 	attrs := []any{"rule", v.Rule, "event", ev.ID}
 	switch {
 	case v.Outcome == Matched:
+		if v.Why != "" { // it starts nothing all the same
+			attrs = append(attrs, "why", v.Why)
+		}
 		e.log.Info("rule matched", attrs...)
 		return
 	case v.Outcome == Errored:

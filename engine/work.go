@@ -35,9 +35,10 @@ type attempt struct {
 	// the run's end it takes one commit.
 	ended *StepResult
 
-	failing *Step       // the step that ended the attempt; nil: none did
-	last    *StepResult // of the step that ran last; nil: none did
-	command *StepResult // of the command that ran last; nil: none did
+	failing  *Step       // the step that ended the attempt; nil: none did
+	decisive *StepResult // of the one that ran last before the closing ones; nil: none did
+	last     *StepResult // of the step that ran last; nil: none did
+	command  *StepResult // of the command that ran last; nil: none did
 }
 
 // Why a run waits although its turn has come, and for how long.
@@ -53,6 +54,7 @@ type handle struct {
 	cancel  context.CancelCauseFunc // ends its steps
 	closing context.CancelCauseFunc // ends its closing steps; nil before them
 	stopped bool                    // how the run ends was decided meanwhile
+	retried *Ref                    // the run was ended and retried by a person meanwhile; nil: it was not
 }
 
 // stop is the cause with which the steps of a run end that another run, or a
@@ -85,13 +87,29 @@ func (e *Engine) work(ctx context.Context, ref Ref) {
 
 	again := e.try(ctx, acting, h, ref)
 
+	// Who decides about the run finds it here, or else in the queue.
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	delete(e.active, ref.ID)
 	if again != nil && h.stopped {
-		again.Due = time.Time{}
+		again.Due, again.Ends = time.Time{}, true
 	}
-	e.mu.Unlock()
 	e.queue.done(ref, again)
+	if h.retried != nil {
+		e.queue.add(*h.retried)
+	}
+}
+
+// retry queues a run that a person retries, once an attempt that has not seen
+// its end yet is over.
+func (e *Engine) retry(ref Ref) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h := e.active[ref.ID]; h != nil {
+		h.retried = &ref
+		return
+	}
+	e.queue.add(ref)
 }
 
 // try makes the attempt. acting ends before ctx where the run is stopped.
@@ -136,7 +154,7 @@ func (e *Engine) release(ctx context.Context, ref Ref) (again *Ref) {
 	var f fate
 	var run *Run
 	err := e.store.Change(context.WithoutCancel(ctx), func(tx Tx) (err error) {
-		f.changed = nil
+		f.begin()
 		if run, err = tx.Run(ref.ID); err != nil || run.State.Finished() {
 			return err
 		}
@@ -343,15 +361,22 @@ func (e *Engine) giveUpGone() (wait time.Duration) {
 // settle ends a run that is not tried any more.
 func (e *Engine) settle(ctx context.Context, run *Run, state State, why error) {
 	run.State, run.Err, run.Finished = state, why.Error(), time.Now().UTC()
+	run.Outcome, run.Due, run.Held = "", time.Time{}, false
 	e.save(ctx, run)
-	e.log.Error("run is given up", "run", run.ID, "rule", run.Rule, "state", string(state), "err", why)
+	if state == Failed || state == Abandoned {
+		e.log.Error("run is given up", "run", run.ID, "rule", run.Rule, "state", string(state), "err", why)
+		return
+	}
+	e.log.Info("run has ended without its closing actions", "run", run.ID, "rule", run.Rule, "state", string(state))
 }
 
 // actions does the rule's own steps, and reports whether the run ends now.
 // Where it does not, again is its place in the queue.
 func (a *attempt) actions(ctx context.Context) (again *Ref, ends bool) {
 	a.run.State = Running
-	a.run.Attempt++
+	if a.run.Stop == "" || len(a.rule.Always) > 0 { // else there is nothing to be done
+		a.run.Attempt++
+	}
 	if a.run.Started.IsZero() {
 		a.run.Started = time.Now().UTC()
 	}
@@ -380,7 +405,7 @@ func (a *attempt) decide(ctx context.Context, err error) (again *Ref, ends bool)
 	case err == nil:
 		run.Outcome = Done
 	case errors.Is(err, ErrFinished):
-		a.log.Debug("run was ended before its first step")
+		a.log.Debug("run was ended by another meanwhile")
 		return nil, false
 	case errors.Is(err, ErrStopping):
 		return a.requeue(ctx, time.Time{}), false
@@ -433,6 +458,7 @@ func (a *attempt) requeue(ctx context.Context, due time.Time) *Ref {
 // finish does the closing steps that fit how the run ends, and ends it.
 func (a *attempt) finish(ctx context.Context) (again *Ref) {
 	run := a.run
+	a.decisive = a.last
 	if phases := a.phases(); len(phases) > 0 {
 		a.saveEnded(ctx) // from here on a crash does not repeat what is before
 		if again := a.close(ctx, phases); again != nil {
@@ -458,8 +484,11 @@ func (a *attempt) saveEnded(ctx context.Context) {
 
 func (a *attempt) logRun() {
 	run := a.run
-	decided := a.last
-	if run.State == Done {
+	decided := a.decisive
+	switch run.State {
+	case Queued:
+		decided = a.last
+	case Done:
 		decided = a.command
 	}
 	attrs := append([]any{"event", run.Event, "attempt", run.Attempt}, exitAttrs(decided)...)
@@ -474,7 +503,7 @@ func (a *attempt) logRun() {
 	case run.Due.IsZero():
 		a.log.Info("run is cut off and goes on at the next start", attrs...)
 	default:
-		a.log.Warn("run failed, will retry", append(attrs, "in", time.Until(run.Due).Round(time.Millisecond), "err", run.Err)...)
+		a.log.Warn("run failed, will retry", append(attrs, "in", max(time.Until(run.Due), 0).Round(time.Millisecond), "err", run.Err)...)
 	}
 }
 

@@ -276,7 +276,10 @@ func (r *running) detachDir(ctx context.Context) (string, error) {
 		const idLength = 36 // of a UUID, with which the name begins
 		name := filepath.Base(folder)
 		run, err := r.store.Run(ctx, name[:min(len(name), idLength)])
-		return err == nil && !run.State.Finished()
+		if err != nil {
+			return !errors.Is(err, engine.ErrNotFound) // who can't be asked may still need it
+		}
+		return !run.State.Finished()
 	})
 	if err != nil {
 		r.log.Warn("what detached commands left is not removed", "dir", dir, "err", err)

@@ -124,12 +124,12 @@ func TestShowTellsAll(t *testing.T) {
 	a.Event.Query = "token=s3cret"
 	a.Verdicts[0].Missing = []string{"body.deleted"}
 	run := a.Runs[0]
-	run.Element = `{"n":1}`
+	run.Element, run.Base = `{"n":1}`, 1
 	if _, err := s.Accept(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now().UTC()
-	run.State, run.Attempt, run.Base, run.Err = engine.Failed, 2, 1, "step build (exec): exit status 2"
+	run.State, run.Attempt, run.Err = engine.Failed, 2, "step build (exec): exit status 2"
 	command := step(run.ID, engine.StepFailed)
 	command.Started, command.Err, command.Output.ExitCode = began, "exit status 2", 2
 	call := step(run.ID, engine.StepDone)

@@ -131,7 +131,11 @@ func (m *MemStore) Update(ctx context.Context, r *engine.Run, steps ...*engine.S
 	if run.run.State.Finished() {
 		return fmt.Errorf("update run %s: %w", r.ID, engine.ErrFinished)
 	}
+	if run.run.Base != r.Base {
+		return fmt.Errorf("update run %s: %w", r.ID, engine.ErrFinished)
+	}
 	written := *r
+	written.Note = run.run.Note
 	if r.Stop == "" {
 		written.Stop, written.By = run.run.Stop, run.run.By
 	}

@@ -72,6 +72,7 @@ func testFields(t *testing.T, s engine.Store) {
 	read("accepted run", run)
 
 	updated := filled(run, 2)
+	updated.Base, updated.Note = run.Base, run.Note // a person's: Update writes neither
 	step := &engine.StepResult{}
 	fill(step, 3, "Stdout", "Stderr")
 	step.Run = run.ID
@@ -79,6 +80,17 @@ func testFields(t *testing.T, s engine.Store) {
 		t.Fatal(err)
 	}
 	read("updated run", updated)
+	noted, retried := *updated, *updated
+	noted.Note = "of an attempt"
+	if err := s.Update(t.Context(), &noted); err != nil {
+		t.Fatal(err)
+	}
+	read("run that a person noted something of", updated)
+	retried.Base--
+	if err := s.Update(t.Context(), &retried); !errors.Is(err, engine.ErrFinished) {
+		t.Errorf("Update of a run that was retried since: error %v, want %v", err, engine.ErrFinished)
+	}
+	read("run that was retried since", updated)
 	wantEqual(t, "step", must[[]*engine.StepResult](t)(s.Steps(t.Context(), run.ID)), []*engine.StepResult{step})
 
 	put := filled(run, 4)

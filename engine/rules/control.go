@@ -108,7 +108,7 @@ func (o object) lookBack(key string) time.Duration {
 
 func (x *ruleReader) dedupe() *engine.Dedupe {
 	v, ok := x.part("dedupe", "{key: "+said(x.values["dedupe"], aWord, "body.id")+", within: 24h}", "key", "within")
-	if !ok || !v.needs("dedupe", `write dedupe: {key: headers["X-GitHub-Delivery"], within: 24h}`, "key", "within") {
+	if !ok || !v.needs("dedupe", `write dedupe: {key: 'headers["X-GitHub-Delivery"]', within: 24h}`, "key", "within") {
 		return nil
 	}
 	v.notConstant("key")

@@ -194,6 +194,9 @@ func (x *ruleReader) step(d *draft, p engine.Phase, before []engine.StepShape) {
 	cut := a.onCut(x.cut)
 	s.OnInterrupt, s.OnCrash = cut.interrupt, cut.crash
 	s.Retry = x.stepRetry(d, p, before)
+	if n := d.values["detach"]; n != nil && p != engine.PhaseMain {
+		a.d.fail(d.keyNode("detach"), "put the action below actions:", "detach cannot stand in %s: nothing would go on with the command", p)
+	}
 	s.Action = a.does(d.kind, d.step)
 }
 

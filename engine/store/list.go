@@ -36,7 +36,7 @@ func readUnfinished(c *conn) ([]engine.Ref, error) {
 		err := c.query(func(r *sqlite3.Stmt) error {
 			refs = append(refs, scanRef(r, state, names))
 			return nil
-		}, `SELECT seq, id, rule, lane, due, held, attempt > base, "by" FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, state)
+		}, `SELECT seq, id, rule, iif(outcome = 'tripped', '', lane), due, held, attempt > base, stop != '' OR outcome != '', "by" FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, state)
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +57,8 @@ func scanRef(r *sqlite3.Stmt, state engine.State, names interned) engine.Ref {
 		Due:   fromNanos(r.ColumnInt64(4)),
 		Held:  r.ColumnBool(5),
 		Begun: r.ColumnBool(6),
-		By:    r.ColumnText(7),
+		Ends:  r.ColumnBool(7),
+		By:    r.ColumnText(8),
 	}
 }
 

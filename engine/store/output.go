@@ -36,7 +36,7 @@ const ofStream = ` FROM output WHERE run = ? AND attempt = ? AND idx = ? AND str
 // tail has no holes.
 func (s *Store) AppendOutput(ctx context.Context, ch engine.Chunk) error {
 	err := s.write(ctx, &op{size: len(ch.Data), do: func(c *conn) error {
-		run, _, err := runSeq(c, ch.Run)
+		run, err := runSeq(c, ch.Run)
 		if err != nil {
 			return err
 		}

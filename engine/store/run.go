@@ -15,8 +15,10 @@ import (
 const (
 	indexedColumns = `rule, state, created, key, lane, dedupe, throttle, breaker`
 	decidedColumns = `stop, "by"`
-	otherColumns   = `rule_hash, attempt, cut, due, started, finished, err, idx, held, outcome, base, fresh, waited, note, element`
-	runColumns     = `seq, id, event, ` + indexedColumns + `, ` + decidedColumns + `, ` + otherColumns
+	handColumns    = `note` // a person's
+	otherColumns   = `rule_hash, attempt, cut, due, started, finished, err, idx, held, outcome, base, fresh, waited, element`
+	ownColumns     = indexedColumns + `, ` + decidedColumns + `, ` + handColumns + `, ` + otherColumns
+	runColumns     = `seq, id, event, ` + ownColumns
 )
 
 func indexedFields(r *engine.Run) []any {
@@ -25,19 +27,26 @@ func indexedFields(r *engine.Run) []any {
 
 func decidedFields(r *engine.Run) []any { return []any{&r.Stop, &r.By} }
 
+func handFields(r *engine.Run) []any { return []any{&r.Note} }
+
+func ownFields(r *engine.Run) []any {
+	return slices.Concat(indexedFields(r), decidedFields(r), handFields(r), otherFields(r))
+}
+
 func otherFields(r *engine.Run) []any {
 	return []any{
 		&r.RuleHash, &r.Attempt, &r.Cut, &r.Due, &r.Started, &r.Finished, &r.Err, &r.Index, &r.Held, &r.Outcome,
-		&r.Base, &r.Fresh, &r.Waited, &r.Note, &r.Element,
+		&r.Base, &r.Fresh, &r.Waited, &r.Element,
 	}
 }
 
 // The statements that write a run.
 const (
-	insertRunSQL = `INSERT INTO runs(id, event, ` + indexedColumns + `, ` + decidedColumns + `, ` + otherColumns + `)
+	insertRunSQL = `INSERT INTO runs(id, event, ` + ownColumns + `)
 		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	updateRunSQL = `UPDATE runs SET (` + otherColumns + `) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE seq = ?`
+	updateRunSQL = `UPDATE runs SET (` + otherColumns + `) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE seq = ?`
 	decideRunSQL = `UPDATE runs SET (` + decidedColumns + `) = (?, ?) WHERE seq = ?`
+	handRunSQL   = `UPDATE runs SET ` + handColumns + ` = ? WHERE seq = ?`
 
 	// Each index would be written again, though nothing is new.
 	indexRunSQL = `UPDATE runs SET (` + indexedColumns + `) = (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -45,8 +54,7 @@ const (
 )
 
 func insertRun(c *conn, event string, r *engine.Run) (seq int64, err error) {
-	fields := slices.Concat([]any{r.ID, event}, indexedFields(r), decidedFields(r), otherFields(r))
-	if err := c.exec(insertRunSQL, fields...); err != nil {
+	if err := c.exec(insertRunSQL, append([]any{r.ID, event}, ownFields(r)...)...); err != nil {
 		return 0, err
 	}
 	return c.db.LastInsertRowID(), nil
@@ -64,10 +72,7 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 		size += len(st.Output.Body)
 	}
 	err := s.write(ctx, &op{size: size, do: func(c *conn) error {
-		seq, state, err := runSeq(c, r.ID)
-		if err == nil && state.Finished() {
-			err = engine.ErrFinished
-		}
+		seq, err := writableRun(c, r)
 		if err != nil {
 			return err
 		}
@@ -87,18 +92,44 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 	return nil
 }
 
-func runSeq(c *conn, id string) (seq int64, state engine.State, err error) {
-	err = c.query(func(r *sqlite3.Stmt) error {
-		seq, state = r.ColumnInt64(0), engine.State(r.ColumnText(1))
-		return nil
-	}, `SELECT seq, state FROM runs WHERE id = ?`, id)
+func runSeq(c *conn, id string) (int64, error) {
+	seq, err := c.number(`SELECT seq FROM runs WHERE id = ?`, id)
 	if err == nil && seq == 0 {
 		err = engine.ErrNotFound
 	}
-	return seq, state, err
+	return seq, err
 }
 
-// updateRun writes a run; what others decide about it only where decided is set.
+// writableRun returns the number of a run that an attempt still may write: it has
+// not finished, nor been retried since.
+func writableRun(c *conn, r *engine.Run) (seq int64, err error) {
+	var state engine.State
+	var base int
+	err = c.query(func(row *sqlite3.Stmt) error {
+		seq, state, base = row.ColumnInt64(0), engine.State(row.ColumnText(1)), row.ColumnInt(2)
+		return nil
+	}, `SELECT seq, state, base FROM runs WHERE id = ?`, r.ID)
+	switch {
+	case err != nil:
+		return 0, err
+	case seq == 0:
+		return 0, engine.ErrNotFound
+	case state.Finished() || base != r.Base:
+		return 0, engine.ErrFinished
+	}
+	return seq, nil
+}
+
+// putRun writes all of a run.
+func putRun(c *conn, seq int64, r *engine.Run) error {
+	if err := c.exec(handRunSQL, append(handFields(r), seq)...); err != nil {
+		return err
+	}
+	return updateRun(c, seq, r, true)
+}
+
+// updateRun writes a run; what others decide about it only where decided is set,
+// and nothing of what a person does.
 func updateRun(c *conn, seq int64, r *engine.Run, decided bool) error {
 	if err := c.exec(updateRunSQL, append(otherFields(r), seq)...); err != nil {
 		return err
@@ -165,7 +196,7 @@ func queryRuns(c *conn, sql string, args ...any) ([]*engine.Run, error) {
 
 func scanRun(r *sqlite3.Stmt) *engine.Run {
 	run := &engine.Run{}
-	fields := slices.Concat([]any{&run.Seq, &run.ID, &run.Event}, indexedFields(run), decidedFields(run), otherFields(run))
+	fields := append([]any{&run.Seq, &run.ID, &run.Event}, ownFields(run)...)
 	scan(r, 0, fields)
 	return run
 }

@@ -52,7 +52,7 @@ func (s reads) Steps(ctx context.Context, run string) ([]*engine.StepResult, err
 }
 
 func readSteps(c *conn, run string) ([]*engine.StepResult, error) {
-	seq, _, err := runSeq(c, run)
+	seq, err := runSeq(c, run)
 	if err != nil {
 		return nil, err
 	}

@@ -165,9 +165,9 @@ func (t *tx) Put(r *engine.Run) error {
 	if t.broken != nil {
 		return t.broken
 	}
-	seq, _, err := runSeq(t.c, r.ID)
+	seq, err := runSeq(t.c, r.ID)
 	if err == nil {
-		err = updateRun(t.c, seq, r, true)
+		err = putRun(t.c, seq, r)
 	}
 	if err != nil {
 		return t.failed(fmt.Errorf("put run %s: %w", r.ID, err))

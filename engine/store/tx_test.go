@@ -140,12 +140,12 @@ func TestAnIndexIsNotWrittenInVain(t *testing.T) {
 	run := *a.Runs[0]
 	run.Attempt, run.Err, run.Note = 2, "exit status 1", "tried again"
 	before := s.writer.logPages
-	commit(func(c *conn) error { return updateRun(c, 1, &run, true) })
+	commit(func(c *conn) error { return putRun(c, 1, &run) })
 	if pages := s.writer.logPages - before; pages != 1 {
 		t.Errorf("an update of what no index has wrote %d pages, want that of the table alone", pages)
 	}
 	run.State = engine.Done
-	commit(func(c *conn) error { return updateRun(c, 1, &run, true) })
+	commit(func(c *conn) error { return putRun(c, 1, &run) })
 	got, err := s.Run(t.Context(), run.ID)
 	run.Seq = 1
 	if err != nil || *got != run {
