@@ -1372,3 +1372,26 @@ func TestElementsMeetEachOtherAsEventsDo(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWillNotBeDoneIsNoFirst: a redelivery of what trips or fails at this
+// moment goes through.
+func TestWhatWillNotBeDoneIsNoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rule("b", doing(func(_ context.Context, in engine.Input) (engine.Output, error) { return engine.Output{}, errors.New("x") }))
+		r.Dedupe = &engine.Dedupe{Key: key("body.id"), Within: time.Hour}
+		r.AtMost = &engine.AtMost{Runs: 2, Per: time.Hour}
+		r.OnFailure = []engine.Step{{ID: "on_failure.1", Action: &gate{take: time.Minute}}}
+		r.OnTrip = []engine.Step{{ID: "on_trip.1", Action: &gate{take: time.Minute}}}
+		h := start(t, &shakyStore{}, engine.Options{}, r)
+		defer h.stop()
+		var ids []string
+		for _, id := range []string{"a", "a", "b", "b"} {
+			ids = append(ids, h.send("b", fmt.Sprintf(`{"id": %q}`, id))...)
+			pass(time.Second)
+		}
+		pass(time.Hour)
+		if got := h.fates(ids); got != "failed, failed, tripped, tripped" {
+			t.Errorf("the runs came to %s, want no duplicate", got)
+		}
+	})
+}

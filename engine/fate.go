@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -136,18 +137,34 @@ func around(r *Run, d time.Duration, by KeyKind, key string) Recent {
 	return Recent{Rule: r.Rule, By: by, Key: key, From: r.Created.Add(-d), To: r.Created.Add(d), Limit: 1}
 }
 
+// tripRoom is how many runs that only do on_trip may stand among those counted.
+const tripRoom = 8
+
+// latest returns the newest run that q asks for and that is to end in one of its
+// states; nil: there is none.
+func latest(tx Tx, q Recent) (*Run, error) {
+	q.Limit = tripRoom
+	found, err := tx.Recent(q)
+	for _, o := range found {
+		if end := cmp.Or(o.Outcome, o.Stop); end == "" || slices.Contains(q.States, end) {
+			return o, err
+		}
+	}
+	return nil, err
+}
+
 func (f *fate) dedupe(tx Tx, p *plan, r *Run) error {
 	if r.Dedupe == "" {
 		return nil
 	}
 	q := around(r, p.rule.Dedupe.Within, ByDedupe, r.Dedupe)
 	q.States = []State{Queued, Running, Done} // never those that failed: a redelivery of one must go through
-	found, err := tx.Recent(q)
-	if err != nil || len(found) == 0 {
+	found, err := latest(tx, q)
+	if err != nil || found == nil {
 		return err
 	}
-	p.first = found[0].Event
-	end(r, Duplicate, found[0], fmt.Sprintf("dedupe: the same key came less than %s ago", spell(p.rule.Dedupe.Within)))
+	p.first = found.Event
+	end(r, Duplicate, found, fmt.Sprintf("dedupe: the same key came less than %s ago", spell(p.rule.Dedupe.Within)))
 	return nil
 }
 
@@ -157,16 +174,13 @@ func (f *fate) throttleFirst(tx Tx, p *plan, r *Run) error {
 	}
 	q := around(r, p.rule.Throttle.Every, ByThrottle, r.Throttle)
 	q.States = counted()
-	found, err := tx.Recent(q)
-	if err != nil || len(found) == 0 {
+	found, err := latest(tx, q)
+	if err != nil || found == nil {
 		return err
 	}
-	end(r, Throttled, found[0], fmt.Sprintf("throttle: another came first, less than %s ago", spell(p.rule.Throttle.Every)))
+	end(r, Throttled, found, fmt.Sprintf("throttle: another came first, less than %s ago", spell(p.rule.Throttle.Every)))
 	return nil
 }
-
-// tripRoom is how many runs that only do on_trip may stand among those counted.
-const tripRoom = 8
 
 func (f *fate) breaker(tx Tx, p *plan, r *Run) error {
 	if r.Breaker == "" {
