@@ -1377,7 +1377,9 @@ func TestElementsMeetEachOtherAsEventsDo(t *testing.T) {
 // moment goes through.
 func TestWhatWillNotBeDoneIsNoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := rule("b", doing(func(_ context.Context, in engine.Input) (engine.Output, error) { return engine.Output{}, errors.New("x") }))
+		r := rule("b", doing(func(_ context.Context, in engine.Input) (engine.Output, error) {
+			return engine.Output{}, errors.New("x")
+		}))
 		r.Dedupe = &engine.Dedupe{Key: key("body.id"), Within: time.Hour}
 		r.AtMost = &engine.AtMost{Runs: 2, Per: time.Hour}
 		r.OnFailure = []engine.Step{{ID: "on_failure.1", Action: &gate{take: time.Minute}}}
@@ -1392,6 +1394,37 @@ func TestWhatWillNotBeDoneIsNoFirst(t *testing.T) {
 		pass(time.Hour)
 		if got := h.fates(ids); got != "failed, failed, tripped, tripped" {
 			t.Errorf("the runs came to %s, want no duplicate", got)
+		}
+	})
+}
+
+// TestWorkGoesOnWhileLeftoversAreEnded: the lane of a run that a crash cut off is
+// kept until nothing is left of it; all else goes on.
+func TestWorkGoesOnWhileLeftoversAreEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := &shakyStore{}, &gate{}
+		r := rule("b", g)
+		r.Concurrency.OnBusy = engine.BusyReplace
+		h := start(t, store, engine.Options{Grace: time.Second}, r, rule("other", g))
+		ids := h.send("b", "{}")
+		pass(time.Millisecond)
+		store.Fail(errors.New("killed"))
+		h.stop()
+		store.Fail(nil)
+
+		left := make(chan struct{})
+		h = start(t, store, engine.Options{Reap: func(context.Context, engine.Leftover) error { <-left; return nil }}, r, rule("other", g))
+		defer h.stop()
+		other := h.send("other", "{}")
+		ids = append(ids, h.send("b", "{}")...) // it is to take the place of the one that was cut off
+		pass(time.Minute)
+		if got := h.fates(other) + "; " + h.fates(ids); got != "done; running by 2, queued" {
+			t.Errorf("while something is left the runs are %s", got)
+		}
+		close(left)
+		pass(time.Minute)
+		if got := h.fates(ids); got != "replaced by 2, done" || len(g.began) != 3 {
+			t.Errorf("after that they came to %s, with %d starts in all; want 3", got, len(g.began))
 		}
 	})
 }

@@ -66,6 +66,7 @@ type Engine struct {
 	rules   atomic.Pointer[RuleSet]
 	full    atomic.Bool // as many runs wait as may
 	queue   *queue
+	cut     []Ref         // runs that a crash cut off; set by Open, for Run
 	ending  chan struct{} // closed by Run when its context has ended
 	stopped chan struct{} // closed by Run when running steps are told to end
 
@@ -80,8 +81,8 @@ type Engine struct {
 	counts       map[State]int64      // runs that came to an end
 }
 
-// Open makes an engine and recovers what the store holds: runs that were cut
-// off are queued again, before anything new. It starts nothing; Run does.
+// Open makes an engine and queues what the store holds unfinished, before anything
+// new. It starts nothing; Run does, and takes back the runs that a crash cut off.
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		store: o.Store, log: o.Log, maxRuns: o.MaxRuns, grace: o.Grace,
@@ -147,8 +148,14 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.takeAllBack(ctx, refs)
 	for i, ref := range refs {
+		if ref.State == Running {
+			refs[i].State, refs[i].Begun = Queued, true
+			refs[i].Due = time.Now().Add(farAway) // its place in its lane is kept until it is taken back
+			e.cut = append(e.cut, refs[i])
+			e.active[ref.ID] = &handle{cancel: func(error) {}}
+			continue
+		}
 		if wait := time.Until(ref.Due); wait > 0 && !ref.Ends {
 			// From here on it counts on the monotonic clock. Before, the other one may
 			// have been set back: no rule asked for a longer wait than its own.
@@ -166,6 +173,9 @@ func (e *Engine) recover(ctx context.Context) error {
 	}
 	return nil
 }
+
+// farAway is later than anything that hookrun waits for.
+const farAway = 1000 * time.Hour
 
 // longRecovery is how many runs leave so much garbage when they are read and
 // queued that it is given back at once.
@@ -190,21 +200,23 @@ func (e *Engine) longestWait(rule string) time.Duration {
 	return longest
 }
 
-// takeAllBack is takeBack for all that were running, beside each other: ending
-// what is left of a command may take its grace time. One that fails is told and
-// queued all the same: a full disk must not keep hookrun from starting.
-func (e *Engine) takeAllBack(ctx context.Context, refs []Ref) {
+// takeAllBack takes back all that a crash cut off, beside each other and beside
+// what comes meanwhile: ending what is left of a command may take its grace time.
+// One that fails is told and queued all the same: a full disk must not keep
+// hookrun from working.
+func (e *Engine) takeAllBack(ctx context.Context) {
 	var wg sync.WaitGroup
-	for i, ref := range refs {
-		if ref.State != Running {
-			continue
-		}
-		refs[i].State, refs[i].Due, refs[i].Begun = Queued, time.Time{}, true
+	for _, ref := range e.cut {
 		e.log.Info("run was cut off by the end of hookrun", "run", ref.ID, "rule", ref.Rule)
 		wg.Go(func() {
 			if err := e.takeBack(ctx, ref.ID); err != nil {
 				e.log.Error("end of a run is not stored", "run", ref.ID, "rule", ref.Rule, "err", err)
 			}
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			ref.Ends = ref.Ends || e.active[ref.ID].stopped
+			delete(e.active, ref.ID)
+			e.queue.hasten(ref)
 		})
 	}
 	wg.Wait()
@@ -214,11 +226,12 @@ func (e *Engine) takeAllBack(ctx context.Context, refs []Ref) {
 // command left behind: two of one rule must not run at once. A detached command
 // goes on, to be picked up by the next attempt.
 func (e *Engine) takeBack(ctx context.Context, id string) error {
-	run, err := e.store.Run(ctx, id)
+	reading := context.WithoutCancel(ctx)
+	run, err := e.store.Run(reading, id)
 	if err != nil {
 		return err
 	}
-	steps, err := e.store.Steps(ctx, id)
+	steps, err := e.store.Steps(reading, id)
 	if err != nil {
 		return err
 	}
@@ -235,7 +248,7 @@ func (e *Engine) takeBack(ctx context.Context, id string) error {
 	}
 	run.State, run.Due = Queued, time.Time{}
 	run.Cut++
-	return e.store.Update(ctx, run, cut...)
+	return e.store.Update(reading, run, cut...)
 }
 
 // endLeftover ends what a step left running.
@@ -252,6 +265,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	var running sync.WaitGroup
+	running.Go(func() { e.takeAllBack(ctx) })
 	for {
 		ref, ok := e.turn(ctx)
 		if !ok {

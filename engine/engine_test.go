@@ -596,6 +596,10 @@ func TestRunThatEndsHookrunAgainAndAgainFails(t *testing.T) {
 		store := &shakyStore{}
 		h := open(t, store, engine.Options{}, rule("b", doing(fine)))
 		run := h.run(h.submit("b").Runs[0].ID)
+		if err := store.SetPaused(t.Context(), []string{"b"}); err != nil { // it is taken back and does not go on
+			t.Fatal(err)
+		}
+		off := rule("b", doing(fine))
 		for range 20 {
 			run.State = engine.Running
 			run.Attempt++
@@ -603,8 +607,13 @@ func TestRunThatEndsHookrunAgainAndAgainFails(t *testing.T) {
 			if err := store.Update(t.Context(), run, step); err != nil {
 				t.Fatal(err)
 			}
-			h = open(t, store, engine.Options{}, rule("b", doing(fine)))
-			run = h.run(run.ID)
+			e := start(t, store, engine.Options{}, off)
+			pass(time.Second)
+			e.stop()
+			run = e.run(run.ID)
+		}
+		if err := store.SetPaused(t.Context(), nil); err != nil {
+			t.Fatal(err)
 		}
 		h = start(t, store, engine.Options{}, rule("b", doing(fine)))
 		defer h.stop()

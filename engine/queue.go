@@ -389,8 +389,8 @@ func laneKeys(ref Ref) []string {
 	return []string{laneKey(ref), "run " + ref.ID}
 }
 
-// hasten has a run that waits for its next attempt have it now, even if its rule
-// is paused: how it ends is decided.
+// hasten has a run that waits for its next attempt have it now. Where ref says
+// that it only ends, no pause holds it up.
 func (q *queue) hasten(ref Ref) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -398,8 +398,9 @@ func (q *queue) hasten(ref Ref) {
 	if list == nil {
 		return
 	}
+	ends := ref.Ends
 	ref = (*list)[at]
-	ref.Due, ref.Ends = time.Time{}, true
+	ref.Due, ref.Ends = time.Time{}, ref.Ends || ends
 	*list = slices.Delete(*list, at, at+1)
 	q.count--
 	if l != nil {

@@ -159,6 +159,7 @@ func TestHastenedRunNeedsNoWait(t *testing.T) {
 
 	q.park("a", "paused") // how it ends is decided: that is not held up by a pause
 	q.add(begun)
+	begun.Ends = true
 	q.hasten(begun)
 	wantTaken(t, q, 9, "1")
 }

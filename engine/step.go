@@ -208,7 +208,7 @@ func (a *attempt) step(ctx context.Context, index int, phase Phase, step *Step) 
 	}
 	a.hide(&result.Output)
 	a.ended, a.last = result, result
-	if isCommand(result.Kind) && result.State != StepSkipped {
+	if isCommand(result.Kind) && result.State != StepSkipped && phase == PhaseMain {
 		a.command = result
 	}
 	a.logStep(result)
