@@ -134,7 +134,7 @@ func counted() []State {
 // of r than d, on either side: the clock may have been set back.
 func around(r *Run, d time.Duration, by KeyKind, key string) Recent {
 	d -= time.Nanosecond // Recent's bounds are inclusive
-	return Recent{Rule: r.Rule, By: by, Key: key, From: r.Created.Add(-d), To: r.Created.Add(d), Limit: 1}
+	return Recent{Rule: r.Rule, By: by, Key: key, From: r.Created.Add(-d), To: r.Created.Add(d)}
 }
 
 // tripRoom is how many runs that only do on_trip may stand among those counted.

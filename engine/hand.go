@@ -115,33 +115,58 @@ func (e *Engine) Paused() []string {
 	return slices.Clone(e.paused)
 }
 
-// Pause keeps new attempts of a rule's runs from starting, also after a restart,
-// until Resume; "" is all rules. Its events are taken and its runs queued.
-func (e *Engine) Pause(ctx context.Context, rule string) error {
-	return e.changePaused(ctx, func(paused []string) []string { return append(paused, rule) })
+// PauseRule notes that a rule is paused, "" for all rules, and returns all that
+// are.
+func PauseRule(ctx context.Context, s Store, rule string) ([]string, error) {
+	return changePaused(ctx, s, func(paused []string) []string { return append(paused, rule) })
 }
 
-// Resume ends Pause for a rule; "" ends it for all.
-func (e *Engine) Resume(ctx context.Context, rule string) error {
-	return e.changePaused(ctx, func(paused []string) []string {
+// ResumeRule ends PauseRule for a rule, "" for all, and returns what is still
+// paused.
+func ResumeRule(ctx context.Context, s Store, rule string) ([]string, error) {
+	return changePaused(ctx, s, func(paused []string) []string {
 		return slices.DeleteFunc(paused, func(p string) bool { return rule == "" || p == rule })
 	})
 }
 
-func (e *Engine) changePaused(ctx context.Context, change func([]string) []string) error {
-	e.pausing.Lock()
-	defer e.pausing.Unlock()
-	before := e.Paused()
+func changePaused(ctx context.Context, s Store, change func([]string) []string) ([]string, error) {
+	before, err := s.Paused(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what is paused: %w", err)
+	}
 	paused := change(slices.Clone(before))
 	slices.Sort(paused)
 	paused = slices.Compact(paused)
 	if slices.Equal(paused, before) {
-		return nil
+		return paused, nil
 	}
-	if err := e.store.SetPaused(ctx, paused); err != nil {
-		return fmt.Errorf("note what is paused: %w", err)
+	if err := s.SetPaused(ctx, paused); err != nil {
+		return nil, fmt.Errorf("note what is paused: %w", err)
 	}
-	e.log.Info("paused rules have changed", "all", slices.Contains(paused, ""), "rules", slices.DeleteFunc(slices.Clone(paused), func(p string) bool { return p == "" }))
+	return paused, nil
+}
+
+// Pause keeps new attempts of a rule's runs from starting, also after a restart,
+// until Resume; "" is all rules. Its events are taken and its runs queued.
+func (e *Engine) Pause(ctx context.Context, rule string) error {
+	return e.repause(ctx, PauseRule, rule)
+}
+
+// Resume ends Pause for a rule; "" ends it for all.
+func (e *Engine) Resume(ctx context.Context, rule string) error {
+	return e.repause(ctx, ResumeRule, rule)
+}
+
+// repause puts in force what change stores.
+func (e *Engine) repause(ctx context.Context, change func(context.Context, Store, string) ([]string, error), rule string) error {
+	e.pausing.Lock()
+	defer e.pausing.Unlock()
+	paused, err := change(ctx, e.store, rule)
+	if err != nil || slices.Equal(paused, e.Paused()) {
+		return err
+	}
+	named := slices.DeleteFunc(slices.Clone(paused), func(p string) bool { return p == "" })
+	e.log.Info("paused rules have changed", "all", len(named) < len(paused), "rules", named)
 	e.setPaused(paused)
 	return nil
 }

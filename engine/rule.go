@@ -30,8 +30,8 @@ type Rule struct {
 	OnSuccess, OnFailure, Always, OnTrip []Step
 }
 
-// closing are the steps of a phase.
-func (r *Rule) closing(p Phase) []Step {
+// stepsOf are the steps of a phase.
+func (r *Rule) stepsOf(p Phase) []Step {
 	switch p {
 	case PhaseSuccess:
 		return r.OnSuccess

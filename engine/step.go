@@ -17,7 +17,7 @@ import (
 // the error of the one that failed.
 func (a *attempt) steps(ctx context.Context, phase Phase) error {
 	index := a.firstIndex(phase)
-	steps := a.rule.closing(phase)
+	steps := a.rule.stepsOf(phase)
 	for i := range steps {
 		step := &steps[i]
 		if done := a.finishedAs(step); done != nil {
@@ -65,7 +65,7 @@ func (a *attempt) firstIndex(phase Phase) int {
 		if p == phase {
 			break
 		}
-		index += len(a.rule.closing(p))
+		index += len(a.rule.stepsOf(p))
 	}
 	return index
 }
@@ -86,7 +86,7 @@ func (a *attempt) phases() []Phase {
 			fit = []Phase{PhaseAlways}
 		}
 	}
-	return slices.DeleteFunc(fit, func(p Phase) bool { return len(a.rule.closing(p)) == 0 })
+	return slices.DeleteFunc(fit, func(p Phase) bool { return len(a.rule.stepsOf(p)) == 0 })
 }
 
 // close does the closing steps. What fails among them is recorded and ends its
@@ -141,17 +141,17 @@ func (r *StepResult) finished() bool {
 // ended in that state since the run was made or retried by hand; nil where the
 // step had no turn yet.
 func (a *attempt) before(step *Step) (last *StepResult, times int) {
+	ended := map[StepState]int{}
 	for _, r := range a.earlier {
 		if r.key() == step.key() && r.Attempt > max(a.run.Base, a.run.Fresh) {
 			last = r
+			ended[r.State]++
 		}
 	}
-	for _, r := range a.earlier {
-		if last != nil && r.key() == step.key() && r.State == last.State && r.Attempt > max(a.run.Base, a.run.Fresh) {
-			times++
-		}
+	if last == nil {
+		return nil, 0
 	}
-	return last, times
+	return last, ended[last.State]
 }
 
 // afterCut says what becomes of a step that the end of hookrun cut off before:
@@ -274,7 +274,7 @@ func (a *attempt) scope(err string) *Scope {
 // done are the results of the steps of a phase that earlier attempts ended.
 func (a *attempt) done(phase Phase) []*StepResult {
 	var results []*StepResult
-	for _, s := range a.rule.closing(phase) {
+	for _, s := range a.rule.stepsOf(phase) {
 		last, _ := a.before(&s)
 		if done := a.finishedAs(&s); done != nil {
 			last = done

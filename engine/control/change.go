@@ -139,18 +139,12 @@ func (s Stopped) Cancel(ctx context.Context, id string) (*engine.Run, error) {
 
 // Pause implements Hands.
 func (s Stopped) Pause(ctx context.Context, rule string) error {
-	paused, err := s.Store.Paused(ctx)
-	if err != nil {
-		return err
-	}
-	return s.Store.SetPaused(ctx, append(paused, rule))
+	_, err := engine.PauseRule(ctx, s.Store, rule)
+	return err
 }
 
 // Resume implements Hands.
 func (s Stopped) Resume(ctx context.Context, rule string) error {
-	paused, err := s.Store.Paused(ctx)
-	if err != nil {
-		return err
-	}
-	return s.Store.SetPaused(ctx, slices.DeleteFunc(paused, func(p string) bool { return rule == "" || p == rule }))
+	_, err := engine.ResumeRule(ctx, s.Store, rule)
+	return err
 }
