@@ -159,21 +159,38 @@ func (c *Client) snapshot() status {
 	return c.status
 }
 
-// check returns the parsed URL if the options can be worked with. Its errors
-// show no more of the URL than scheme and host: the rest may hold secrets.
+// check returns the parsed URL if the options can be worked with.
 func (o *Options) check() (*url.URL, error) {
-	u, err := url.Parse(o.URL)
+	u, err := access{o.URL, o.Insecure, o.Key, o.Secret}.check()
+	if err != nil {
+		return nil, err
+	}
+	if o.Handle == nil {
+		return nil, errors.New("relay client has no Handle")
+	}
+	return u, nil
+}
+
+// access is where a relay is, and what it is shown.
+type access struct {
+	url         string
+	insecure    bool
+	key, secret string
+}
+
+// check returns the parsed URL if it and the key can be worked with. Its errors
+// show no more of the URL than scheme and host: the rest may hold secrets.
+func (a access) check() (*url.URL, error) {
+	u, err := url.Parse(a.url)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss":
 		return nil, errors.New("relay url: want wss://host/v1/socket")
 	case u.User != nil:
 		return nil, fmt.Errorf("relay url of %s has a user name in it; set key and secret instead", u.Host)
-	case u.Scheme == "ws" && !o.Insecure && !loopback(u.Hostname()):
+	case u.Scheme == "ws" && !a.insecure && !loopback(u.Hostname()):
 		return nil, fmt.Errorf("relay url ws://%s sends key and secret readable over the network; use wss://", u.Host)
-	case o.Key == "" || o.Secret == "":
+	case a.key == "" || a.secret == "":
 		return nil, fmt.Errorf("relay %s needs a key and a secret", u.Host)
-	case o.Handle == nil:
-		return nil, errors.New("relay client has no Handle")
 	}
 	return u, nil
 }
@@ -260,10 +277,13 @@ func (c *Client) refusal(why string) error {
 	return fmt.Errorf("%w: relay %s does not take key %q (%s)", errRefused, c.host, c.opts.Key, why)
 }
 
-// text is err for people. What a relay or proxy says is part of it: that could
-// give the secret back, and could be long.
-func (c *Client) text(err error) string {
-	s := strings.ReplaceAll(err.Error(), c.opts.Secret, "***")
+// text is err for people.
+func (c *Client) text(err error) string { return errorText(err, c.opts.Secret) }
+
+// errorText is err for people. What a relay or proxy says is part of it: that
+// could give the secret back, and could be long.
+func errorText(err error, secret string) string {
+	s := strings.ReplaceAll(err.Error(), secret, "***")
 	if len(s) > maxErrorText {
 		s = strings.ToValidUTF8(s[:maxErrorText], "") + "…"
 	}

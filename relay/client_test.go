@@ -333,8 +333,12 @@ func TestHandleErrorRepeatsTheSameMessage(t *testing.T) {
 		var calls []string
 		var down atomic.Bool
 		down.Store(true)
+		begin := time.Now()
 		srv, r := bubble(t, relaytest.Options{}, Options{Handle: func(_ context.Context, m Message) error {
 			calls = append(calls, string(m.Body))
+			if age := m.Received.Sub(begin); age > time.Second { // a signature's time is held against it
+				t.Errorf("a message that is offered again was received %s later, want the time at which it was read", age)
+			}
 			if down.Load() {
 				return errors.New("disk full")
 			}

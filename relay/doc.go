@@ -35,6 +35,16 @@
 // over, for 10 s. Reading never waits for Handle until the queue
 // is full; then it stops, and the relay feels it through TCP.
 //
+// Answers is the way back: a webhook's answer, and how its runs ended, go to the
+// relay by HTTP, beside the socket:
+//
+//	PUT /v1/logs/{meta.id}, Authorization: Basic key:secret
+//	{"id":"…","status_code":200,"response_body":"base64","response_headers":{"A":["b"]},
+//	 "status":"sent" or "failed","retries":0}
+//
+// Exactly 200 means that it was taken. A relay passes an answer on to the
+// webhook's sender within 10 s only.
+//
 // It decides nothing about a message, stores nothing, and is not told of
 // duplicates: a relay that sends one delivery twice is heard twice.
 package relay

@@ -236,6 +236,7 @@ func (s *session) refused(f frame) bool {
 // the relay feels it; after blockedMax the session ends, and because run waits
 // for the reader, the next one begins only when m found its room.
 func (s *session) accept(handing context.Context, m Message) {
+	m.Received = time.Now().UTC()
 	s.c.count(func(st *status) { st.received++ })
 	if s.c.queue.offer(m) {
 		return

@@ -10,12 +10,15 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+	"unicode/utf8"
 )
 
 // Message is one webhook as a relay delivers it. It belongs to whom it is
 // handed to.
 type Message struct {
-	ID string // the delivery's own name (meta.id); "" from relays that send none
+	ID       string    // the delivery's own name (meta.id); "" from relays that send none
+	Received time.Time // when it was read, UTC: Handle may be asked about it long after
 
 	BucketID, BucketName          string      // one of them is never ""
 	InputID, InputName            string      // the public end that took the webhook
@@ -25,6 +28,12 @@ type Message struct {
 	Query                         string      // raw, without "?"
 	Header                        http.Header // names in canonical case; never nil
 	Body                          []byte      // never nil
+
+	// Lossy reports that Body may not be what was sent: it holds U+FFFD, which a
+	// relay that can only send text puts in the place of bytes that are no UTF-8.
+	// A sender may have sent that character itself, so a signature that fits is
+	// still proof; one that does not fit proves nothing.
+	Lossy bool
 }
 
 // What a webhook may have beside its body and query. One that has more is not
@@ -223,6 +232,7 @@ func decodeWebhook(data []byte) (Message, error) {
 	}
 	if len(m.Body) == 0 {
 		m.Body = []byte(w.Body)
+		m.Lossy = strings.ContainsRune(w.Body, utf8.RuneError)
 	}
 	return m, nil
 }

@@ -57,6 +57,26 @@ func TestDecodeWebhook(t *testing.T) {
 			want:  Message{BucketName: "b", Path: "/", Body: []byte("\x89PNG")},
 		},
 		{
+			name:  "lossy body",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"\ufffdPNG"}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("\ufffdPNG"), Lossy: true},
+		},
+		{
+			name:  "bytes in the frame that are no UTF-8",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"` + "\x89PNG" + `"}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("\ufffdPNG"), Lossy: true},
+		},
+		{
+			name:  "half of a surrogate pair",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"\ud83d"}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("\ufffd"), Lossy: true},
+		},
+		{
+			name:  "text beyond ASCII is not lossy",
+			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"\ud83d\ude00 ü"}`,
+			want:  Message{BucketName: "b", Path: "/", Body: []byte("😀 ü")},
+		},
+		{
 			name:  "empty base64 is no body",
 			frame: `{"type":"webhook","meta":{` + bucket + `},"body":"text","body_base64":""}`,
 			want:  Message{BucketName: "b", Path: "/", Body: []byte("text")},
@@ -220,6 +240,10 @@ func FuzzFrame(f *testing.F) {
 		if m.BucketID+m.BucketName == "" || !strings.HasPrefix(m.Path, "/") || m.Header == nil || m.Body == nil {
 			t.Fatalf("decode = %+v, which breaks what Message promises", m)
 		}
+		if m.Lossy && !strings.ContainsRune(string(m.Body), '\ufffd') {
+			t.Fatalf("decode = %+v, lossy without a sign of it", m)
+		}
+		first.Webhook.Lossy = false // what is written again has its exact bytes
 		second, err := decode(rewrite(t, m))
 		if err != nil || !reflect.DeepEqual(second, first) {
 			t.Fatalf("decoded again = %+v, %v, want %+v", second, err, first)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 const maxLog = 16 << 20 // bytes of a PUT body
@@ -24,6 +25,10 @@ type Log struct {
 func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 	if !s.authorized(r) {
 		http.Error(w, "invalid credentials", http.StatusUnauthorized)
+		return
+	}
+	if status := s.refusal(r.PathValue("id")); status != 0 {
+		http.Error(w, "not taken", status)
 		return
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLog))
@@ -53,6 +58,28 @@ func (s *Server) serveLog(w http.ResponseWriter, r *http.Request) {
 	}
 	s.change(func() { s.logs = append(s.logs, log) })
 	w.WriteHeader(http.StatusOK)
+}
+
+// refusal is the status with which an answer to a webhook is refused, or 0.
+func (s *Server) refusal(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.refusals) > 0 {
+		status := s.refusals[0]
+		s.refusals = s.refusals[1:]
+		return status
+	}
+	if s.opts.Window == 0 {
+		return 0
+	}
+	sent, known := s.sentAt[id]
+	switch {
+	case !known:
+		return http.StatusNotFound
+	case time.Since(sent) > s.opts.Window:
+		return http.StatusBadRequest
+	}
+	return 0
 }
 
 // authorized takes Basic with key and secret, or Bearer with the secret.

@@ -41,6 +41,7 @@ func (s *Server) Send(bucket string, w Webhook) (id string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("relaytest: encode webhook: %w", err)
 	}
+	s.change(func() { s.sentAt[w.ID] = time.Now() })
 	subscribers := s.connections(func(c *conn) bool { return c.wants(bucket) })
 	if err := broadcast(subscribers, websocket.TextMessage, data); err != nil {
 		return "", fmt.Errorf("relaytest: send to bucket %s: %w", bucket, err)

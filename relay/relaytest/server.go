@@ -40,6 +40,11 @@ type Options struct {
 
 	PingEvery time.Duration // between status pings; 0: 20 s; negative: none
 
+	// Window is how long after a webhook was sent answers to it are taken; after it
+	// they get 400, and answers to unknown webhooks 404, as the hosted service's
+	// do after 10 s. 0: all answers are taken.
+	Window time.Duration
+
 	// Plain leaves out what hookrun adds to the hosted service's frames:
 	// bucket_id, meta.path and body_base64.
 	Plain bool
@@ -61,6 +66,8 @@ type Server struct {
 	conns      map[*conn]bool
 	frames     []Frame
 	logs       []Log
+	refusals   []int                // statuses of the next answers to webhooks, which are not taken
+	sentAt     map[string]time.Time // when webhooks were sent, by id
 	closes     []int
 	violations []string
 	changed    chan struct{} // closed and replaced when anything above changes
@@ -91,6 +98,7 @@ func Start(o Options) (*Server, error) {
 		key:     cmp.Or(o.Key, "key"),
 		secret:  cmp.Or(o.Secret, "secret"),
 		conns:   map[*conn]bool{},
+		sentAt:  map[string]time.Time{},
 		changed: make(chan struct{}),
 	}
 	s.mux.HandleFunc("GET /v1/socket", s.serveSocket)
@@ -149,6 +157,12 @@ func (s *Server) Close() { s.Stop() }
 // SetKey changes what clients must say from the next connection on.
 func (s *Server) SetKey(key, secret string) {
 	s.change(func() { s.key, s.secret = key, secret })
+}
+
+// RefuseLogs has the next answers to webhooks refused, each with the next of
+// these statuses.
+func (s *Server) RefuseLogs(statuses ...int) {
+	s.change(func() { s.refusals = append(s.refusals, statuses...) })
 }
 
 // CutConnections ends all connections without a word.

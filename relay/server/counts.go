@@ -11,9 +11,12 @@ type counts struct {
 	accepted   atomic.Int64 // 202
 	tooLarge   atomic.Int64 // 413 and 431
 	unknown    atomic.Int64 // 404
+	refused    atomic.Int64 // 401 and 403
+	limited    atomic.Int64 // 429, and connections closed: too many of one address
 	incomplete atomic.Int64 // 400 and 408: the request did not come whole
 	turnedAway atomic.Int64 // 503
 	failed     atomic.Int64 // 500
+	notAwaited atomic.Int64 // of accepted, those that got the receipt for want of a place to wait
 }
 
 func (c *counts) add(status int) {
@@ -22,6 +25,10 @@ func (c *counts) add(status int) {
 		c.accepted.Add(1)
 	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
 		c.tooLarge.Add(1)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		c.refused.Add(1)
+	case http.StatusTooManyRequests:
+		c.limited.Add(1)
 	case http.StatusNotFound:
 		c.unknown.Add(1)
 	case http.StatusBadRequest, http.StatusRequestTimeout:
@@ -36,5 +43,5 @@ func (c *counts) add(status int) {
 // log tells what the bounds cost.
 func (c *counts) log(log *slog.Logger) {
 	log.Info("intake closed", "accepted", c.accepted.Load(), "too_large", c.tooLarge.Load(), "unknown", c.unknown.Load(),
-		"incomplete", c.incomplete.Load(), "turned_away", c.turnedAway.Load(), "failed", c.failed.Load())
+		"refused", c.refused.Load(), "limited", c.limited.Load(), "not_awaited", c.notAwaited.Load(), "incomplete", c.incomplete.Load(), "turned_away", c.turnedAway.Load(), "failed", c.failed.Load())
 }

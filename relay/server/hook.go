@@ -14,6 +14,7 @@ import (
 
 // How long a sender is asked to wait before it tries again, in seconds.
 const (
+	retryLimited     = "1"  // an address waits for its turn
 	retryBusy        = "5"  // a queue drains
 	retryUnavailable = "30" // a disk has to be freed
 )
@@ -21,8 +22,9 @@ const (
 // reply is the answer to one request.
 type reply struct {
 	status int
-	header map[string]string // besides those that every answer has
-	body   any               // sent as JSON
+	header http.Header // besides what every answer has
+	body   any         // sent as JSON
+	custom *Custom     // not nil: sent in place of all that, if it can be
 }
 
 // refusal is the body of a reply that is not a 2xx. It tells a stranger
@@ -37,30 +39,36 @@ func refuse(status int, what, hint string) reply {
 }
 
 func (p reply) with(name, value string) reply {
-	p.header = map[string]string{name: value}
+	p.header = http.Header{name: {value}}
 	return p
 }
 
-// handle answers a request. Deliveries end with life, not with the request: a
+// handle answers a request. Deliveries end with l, not with the request: a
 // webhook that came whole is kept although its sender hung up.
-func (s *Server) handle(life context.Context, w http.ResponseWriter, r *http.Request) {
+func (s *Server) handle(l life, w http.ResponseWriter, r *http.Request) {
 	defer s.survive(w, r)
 	path := r.URL.EscapedPath()
 	if path == "/healthz" {
 		s.send(w, s.healthz(r.Method))
 		return
 	}
-	p := s.route(life, w, r, path)
+	p := s.route(l, w, r, path)
 	s.counts.add(p.status)
+	if p.custom != nil && s.sendCustom(l.wait, w, r, p.custom) {
+		return
+	}
 	s.send(w, p)
 }
 
-// survive answers for a handler that panicked. Nothing was sent by then: send
-// is the last thing that a handler does.
+// survive answers for a handler that panicked. Nothing was sent by then: to send
+// is the last thing that a handler does, and a stream is cut.
 func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 	v := recover()
 	if v == nil {
 		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
 	}
 	s.log.Error("panic while taking a webhook", "method", r.Method, "remote", r.RemoteAddr,
 		"err", fmt.Sprint(v), "stack", string(debug.Stack()))
@@ -70,8 +78,8 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) send(w http.ResponseWriter, p reply) {
 	h := w.Header()
-	for name, value := range p.header {
-		h.Set(name, value)
+	for name, values := range p.header {
+		h[http.CanonicalHeaderKey(name)] = values
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -83,7 +91,7 @@ func (s *Server) send(w http.ResponseWriter, p reply) {
 
 // route works on the path as it was sent, not on a cleaned one: the sender's
 // slashes and dots are data for a rule, and none of them leads out of a bucket.
-func (s *Server) route(life context.Context, w http.ResponseWriter, r *http.Request, path string) reply {
+func (s *Server) route(l life, w http.ResponseWriter, r *http.Request, path string) reply {
 	if fields(r.Header) > maxHeaderFields {
 		return refuse(http.StatusRequestHeaderFieldsTooLarge,
 			fmt.Sprintf("more than %d header fields", maxHeaderFields), "").with("Connection", "close")
@@ -93,11 +101,27 @@ func (s *Server) route(life context.Context, w http.ResponseWriter, r *http.Requ
 		return refuse(http.StatusForbidden, "this intake answers to localhost alone, and to no website",
 			"for a tunnel or a proxy start hookrun with -listen 127.0.0.1:8080")
 	}
+	from := s.sender(r)
+	if !from.many && !s.rates.allow(network(from.addr)) {
+		s.crowds.note(s.log, "too many requests from one address", network(from.addr).String(), "address", network(from.addr))
+		return refuse(http.StatusTooManyRequests, "too many requests from one address", "send it again later").
+			with("Retry-After", retryLimited)
+	}
 	bucket, rest, ok := hookPath(path)
 	if !ok {
 		return refuse(http.StatusNotFound, "there is nothing at this address", "webhooks go to /hooks/BUCKET")
 	}
-	return s.take(life, w, r, bucket, rest)
+	return s.take(l, w, r, Webhook{
+		Bucket: bucket,
+		Method: strings.ToUpper(r.Method),
+		Path:   rest,
+		Query:  r.URL.RawQuery,
+		URL:    calledURL(r, from.proxied),
+		Remote: from.remote,
+		Client: from.addr,
+		Peer:   r.RemoteAddr,
+		Header: r.Header,
+	})
 }
 
 func (s *Server) healthz(method string) reply {
@@ -124,40 +148,39 @@ func hookPath(escaped string) (bucket, rest string, ok bool) {
 	return bucket, "/" + rest, ok && err == nil && bucket != ""
 }
 
-// take reads a webhook and delivers it.
-func (s *Server) take(life context.Context, w http.ResponseWriter, r *http.Request, bucket, path string) reply {
-	if !s.inbox.Known(bucket) {
-		s.strangers.note(s.log, bucket, r.RemoteAddr)
-		return refuse(http.StatusNotFound, fmt.Sprintf("nothing here takes webhooks for bucket %q", bucket),
+// take reads the body of a webhook and delivers it. What is waited for then, is
+// waited for without the body in memory.
+func (s *Server) take(l life, w http.ResponseWriter, r *http.Request, hook Webhook) reply {
+	if !s.inbox.Known(hook.Bucket) {
+		s.strangers.note(s.log, "no rule is for this bucket", cut(hook.Bucket), "bucket", cut(hook.Bucket), "remote", hook.Remote)
+		return refuse(http.StatusNotFound, fmt.Sprintf("nothing here takes webhooks for bucket %q", hook.Bucket),
 			"compare the name in the URL with the buckets that the rules name")
 	}
-	if compressed(r.Header) {
-		return refuse(http.StatusUnsupportedMediaType, "compressed bodies are not taken",
-			"send the body without Content-Encoding").with("Accept-Encoding", "identity")
+	answer, refused := s.deliver(l.deliver, w, r, hook)
+	if refused != nil {
+		return *refused
 	}
+	s.refusals.taken(s.log)
+	return s.await(l.wait, w, answer)
+}
+
+// deliver returns the inbox's answer, or the reply that says why there is none.
+func (s *Server) deliver(life context.Context, w http.ResponseWriter, r *http.Request, hook Webhook) (Answer, *reply) {
 	body, release, err := s.read(w, r)
 	defer release()
 	if err != nil {
-		return s.unread(err)
+		p := s.unread(err)
+		return Answer{}, &p
 	}
-	hook := Webhook{
-		Bucket:   bucket,
-		Method:   strings.ToUpper(r.Method),
-		Path:     path,
-		Query:    r.URL.RawQuery,
-		Remote:   r.RemoteAddr,
-		Header:   r.Header,
-		Body:     body,
-		Received: time.Now().UTC(),
-	}
+	hook.Body, hook.Received = body, time.Now().UTC()
 	ctx, cancel := context.WithTimeout(life, deliverTimeout)
 	defer cancel()
-	receipt, err := s.inbox.Deliver(ctx, hook)
+	answer, err := s.inbox.Deliver(ctx, hook)
 	if err != nil {
-		return s.undelivered(hook, err)
+		p := s.undelivered(hook, err)
+		return Answer{}, &p
 	}
-	s.refusals.taken(s.log)
-	return delivered(receipt)
+	return answer, nil
 }
 
 func delivered(receipt Receipt) reply {
@@ -174,7 +197,11 @@ func delivered(receipt Receipt) reply {
 // name files and folders of this machine, so it goes to the log alone. Of
 // turning away the log has the begin and the end: why, the inbox says once.
 func (s *Server) undelivered(hook Webhook, err error) reply {
+	var refused *Refused
 	switch {
+	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599:
+		s.log.Debug("webhook refused", "bucket", cut(hook.Bucket), "remote", hook.Remote, "status", refused.Status, "err", err)
+		return reply{status: refused.Status, header: refused.Header, body: refusal{Error: refused.Text}}
 	case errors.Is(err, ErrBusy):
 		s.refusals.note(s.log, ErrBusy)
 		return refuse(http.StatusServiceUnavailable, ErrBusy.Error(), "send it again later").
@@ -198,18 +225,4 @@ func fields(h http.Header) int {
 		n += len(values)
 	}
 	return n
-}
-
-// compressed reports whether the body is coded in a way that would have to be
-// undone before a rule could read it.
-func compressed(h http.Header) bool {
-	for _, value := range h.Values("Content-Encoding") {
-		for coding := range strings.SplitSeq(value, ",") {
-			coding = strings.TrimSpace(coding)
-			if coding != "" && !strings.EqualFold(coding, "identity") {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -15,9 +16,10 @@ type Inbox interface {
 	Known(bucket string) bool
 
 	// Deliver returns without an error only after the webhook is on disk. It
-	// returns soon after ctx ends. An error that wraps ErrBusy or
-	// ErrUnavailable asks the sender to try again.
-	Deliver(ctx context.Context, w Webhook) (Receipt, error)
+	// returns soon after ctx ends; what takes longer than being stored is for
+	// Answer.Later. An error that wraps ErrBusy or ErrUnavailable asks the sender
+	// to try again, one that wraps a *Refused tells it not to.
+	Deliver(ctx context.Context, w Webhook) (Answer, error)
 }
 
 // Reasons for which an Inbox turns a webhook away that the sender should send
@@ -27,6 +29,24 @@ var (
 	ErrUnavailable = errors.New("webhooks can't be stored now")
 )
 
+// Reasons for which an Inbox turns a webhook away for good. A scheme that asks
+// for WWW-Authenticate has a *Refused of its own.
+var (
+	ErrNotVerified error = &Refused{Status: http.StatusUnauthorized, Text: "not verified"}
+	ErrForbidden   error = &Refused{Status: http.StatusForbidden, Text: "not allowed from this address"}
+)
+
+// Refused is the error of an Inbox that knows what its sender is to be told.
+// What may be said to the operator alone goes into an error around it.
+type Refused struct {
+	Status int         // 400 to 599
+	Text   string      // a fixed text that tells a stranger nothing new
+	Header http.Header // sent beside it, such as WWW-Authenticate; nil: none
+}
+
+// Error implements error.
+func (r *Refused) Error() string { return r.Text }
+
 // Webhook is one HTTP request that the intake took whole. It belongs to the
 // inbox from then on.
 type Webhook struct {
@@ -34,7 +54,10 @@ type Webhook struct {
 	Method   string      // upper case
 	Path     string      // what follows the bucket, percent-encoded as it came; "/" at least
 	Query    string      // raw, without "?"
-	Remote   string      // host:port of the sender
+	URL      string      // as the sender called it: scheme, host, path and query; for signatures
+	Remote   string      // the sender: host:port of Peer, or what a trusted proxy says, with or without a port
+	Client   netip.Addr  // the address in Remote, without a zone, never IPv4 in IPv6; zero: unknown
+	Peer     string      // host:port at the other end of the connection: the sender or a proxy
 	Header   http.Header // without Host, as net/http has it
 	Body     []byte      // the exact bytes; empty, not nil, where there are none
 	Received time.Time   // when its last byte was read, UTC

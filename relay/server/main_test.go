@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeInbox knows every bucket but "stranger" and keeps what it gets.
 type fakeInbox struct {
 	deliver func(context.Context, Webhook) (Receipt, error) // nil: takes everything as "ev1"
+	answer  func(context.Context, Webhook) (Answer, error)  // not nil: in place of deliver
 
 	mu  sync.Mutex // guards got
 	got []Webhook
@@ -29,14 +30,18 @@ type fakeInbox struct {
 
 func (f *fakeInbox) Known(bucket string) bool { return bucket != "stranger" }
 
-func (f *fakeInbox) Deliver(ctx context.Context, w Webhook) (Receipt, error) {
+func (f *fakeInbox) Deliver(ctx context.Context, w Webhook) (Answer, error) {
 	f.mu.Lock()
 	f.got = append(f.got, w)
 	f.mu.Unlock()
-	if f.deliver == nil {
-		return Receipt{Event: "ev1"}, nil
+	switch {
+	case f.answer != nil:
+		return f.answer(ctx, w)
+	case f.deliver != nil:
+		receipt, err := f.deliver(ctx, w)
+		return Answer{Receipt: receipt}, err
 	}
-	return f.deliver(ctx, w)
+	return Answer{Receipt: Receipt{Event: "ev1"}}, nil
 }
 
 func (f *fakeInbox) webhooks() []Webhook {
@@ -53,11 +58,14 @@ type running struct {
 }
 
 // tally is what a server answered, by kind.
-type tally struct{ accepted, tooLarge, unknown, incomplete, turnedAway, failed int64 }
+type tally struct {
+	accepted, tooLarge, unknown, refused, limited, incomplete, turnedAway, failed, notAwaited int64
+}
 
 func (r *running) tally() tally {
 	c := &r.counts
-	return tally{c.accepted.Load(), c.tooLarge.Load(), c.unknown.Load(), c.incomplete.Load(), c.turnedAway.Load(), c.failed.Load()}
+	return tally{c.accepted.Load(), c.tooLarge.Load(), c.unknown.Load(), c.refused.Load(), c.limited.Load(),
+		c.incomplete.Load(), c.turnedAway.Load(), c.failed.Load(), c.notAwaited.Load()}
 }
 
 func serve(t *testing.T, o Options) *running {

@@ -9,50 +9,50 @@ import (
 
 // Bounds on what strangers can have written into the log.
 const (
-	strangersEvery = time.Minute // in it,
-	maxStrangers   = 20          // different buckets have a line
-	maxBucketText  = 100         // bytes of a bucket's name
+	noticesEvery = time.Minute // in it,
+	maxNotices   = 20          // different things have a line
+	maxNameText  = 100         // bytes of a bucket's name, or a header's
 
 	// calmAfter is how long no webhook was refused for a reason before webhooks
 	// are said to be taken again: a reason has two lines in that time at most.
 	calmAfter = time.Minute
 )
 
-// strangers logs webhooks to buckets that no rule is for.
-type strangers struct {
+// notices logs what strangers can bring about, such as webhooks to buckets that
+// no rule is for.
+type notices struct {
 	mu      sync.Mutex // guards the others, and the order of lines
 	until   time.Time  // when seen begins anew
 	seen    map[string]bool
-	leftOut int // webhooks without a line, since the last one
+	leftOut int // without a line, since the last one
 }
 
-func (s *strangers) note(log *slog.Logger, bucket, remote string) {
-	bucket = cut(bucket)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now := time.Now(); !now.Before(s.until) {
-		s.until = now.Add(strangersEvery)
-		s.seen = make(map[string]bool)
+// note logs what has not been logged under this key for a while.
+func (n *notices) note(log *slog.Logger, what, key string, attrs ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now := time.Now(); !now.Before(n.until) {
+		n.until = now.Add(noticesEvery)
+		n.seen = make(map[string]bool)
 	}
-	if s.seen[bucket] || len(s.seen) == maxStrangers {
-		s.leftOut++
+	if n.seen[key] || len(n.seen) == maxNotices {
+		n.leftOut++
 		return
 	}
-	s.seen[bucket] = true
-	attrs := []any{"bucket", bucket, "remote", remote}
-	if s.leftOut > 0 {
-		attrs = append(attrs, "left_out", s.leftOut)
+	n.seen[key] = true
+	if n.leftOut > 0 {
+		attrs = append(attrs, "left_out", n.leftOut)
 	}
-	log.Warn("no rule is for this bucket", attrs...)
-	s.leftOut = 0
+	log.Warn(what, attrs...)
+	n.leftOut = 0
 }
 
-// cut bounds a bucket's name in the log.
-func cut(bucket string) string {
-	if len(bucket) <= maxBucketText {
-		return bucket
+// cut bounds a stranger's name for something in the log.
+func cut(name string) string {
+	if len(name) <= maxNameText {
+		return name
 	}
-	return strings.ToValidUTF8(bucket[:maxBucketText], "") + "…"
+	return strings.ToValidUTF8(name[:maxNameText], "") + "…"
 }
 
 // refusals logs when webhooks begin to be refused for a reason, and when they

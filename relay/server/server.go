@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -19,22 +20,30 @@ const (
 	maxHeaderBytes  = 64 << 10 // request line and header; net/http allows 4 KiB beyond
 	maxHeaderFields = 100      // a name that comes twice counts twice
 
+	// maxConnsPerAddress keeps one address from taking all of them. Proxies that
+	// are trusted and this machine itself are not bound by it.
+	maxConnsPerAddress = 64
+
 	// maxHeld bounds the bytes of all bodies in memory at once. Without it every
 	// connection could hold a body of the greatest size.
 	maxHeld = 64 << 20
 
 	headerTimeout  = 5 * time.Second  // for request line and header
-	readTimeout    = 30 * time.Second // for the whole request
+	readTimeout    = 30 * time.Second // for the body
+	bodyGrace      = 5 * time.Second  // in which a body may come as slowly as it likes;
+	leastRate      = 1 << 10          // after it, bytes a second on the whole
 	deliverTimeout = 30 * time.Second // for Inbox.Deliver
 	idleTimeout    = 60 * time.Second // between two requests of a connection
 
 	// answerTimeout runs from the end of the header, so it has room for a slow
 	// body and a slow delivery: a webhook that is on disk shall be answered so.
-	answerTimeout = readTimeout + deliverTimeout + 15*time.Second
+	answerTimeout = readTimeout + deliverTimeout + sendTimeout
 
 	// stopTimeout is how long requests in flight may take once Serve is told to
-	// stop. After it their connections are cut.
+	// stop. After it their connections are cut. Senders that wait for more than
+	// the receipt get the receipt before.
 	stopTimeout = 10 * time.Second
+	waitTimeout = 5 * time.Second
 )
 
 // Options of a Server. Only Inbox is required.
@@ -51,6 +60,10 @@ type Options struct {
 
 	MaxBody  int64 // bytes of one body; 0: 8 MiB
 	MaxConns int   // connections open at once; 0: 1024
+
+	// Proxies are the networks of proxies whose X-Forwarded-For, -Proto and -Host
+	// are believed. It is asked for every request. nil: none are.
+	Proxies func() []netip.Prefix
 
 	// LocalOnly refuses what a website in a browser on this machine sends: for an
 	// intake that is for this machine alone.
@@ -76,10 +89,14 @@ type Server struct {
 	maxBody  int64
 	maxConns int
 	local    bool
+	proxies  func() []netip.Prefix
 
 	held      budget // bytes of bodies in memory
+	awaited   budget // senders that wait for more than the receipt, or read a stream
+	rates     *rates
 	counts    counts
-	strangers strangers
+	strangers notices // webhooks to unknown buckets
+	crowds    notices // too much of something at once
 	refusals  refusals
 }
 
@@ -93,6 +110,8 @@ func New(o Options) *Server {
 		maxBody:  o.MaxBody,
 		maxConns: o.MaxConns,
 		local:    o.LocalOnly,
+		proxies:  o.Proxies,
+		rates:    newRates(),
 		refusals: refusals{of: make(map[error]*spell)},
 	}
 	if s.log == nil {
@@ -107,6 +126,10 @@ func New(o Options) *Server {
 	if s.maxConns == 0 {
 		s.maxConns = defaultMaxConns
 	}
+	if s.proxies == nil {
+		s.proxies = func() []netip.Prefix { return nil }
+	}
+	s.awaited.max = maxAwaited
 	s.held.max = max(maxHeld, s.maxBody)
 	return s
 }
@@ -116,8 +139,16 @@ func New(o Options) *Server {
 // would redirect some of them.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.handle(context.WithoutCancel(r.Context()), w, r)
+		forever := context.WithoutCancel(r.Context())
+		s.handle(life{forever, forever}, w, r)
 	})
+}
+
+// life says how long what a request started may go on. Neither ends when its
+// sender hangs up.
+type life struct {
+	deliver context.Context // ends with Serve
+	wait    context.Context // for more than the receipt; ends earlier, so that the receipt can be sent
 }
 
 // Serve takes webhooks from ln until ctx ends, and closes ln. Then requests in
@@ -126,30 +157,33 @@ func (s *Server) Handler() http.Handler {
 // and why it could not go on otherwise.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	// Deliveries outlive ctx, and the sender, but not Serve.
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	deliver, end := context.WithCancel(context.WithoutCancel(ctx))
+	wait, endWait := context.WithCancel(deliver)
 	var conns sync.WaitGroup
-	srv := s.httpServer(life, &conns)
+	srv := s.httpServer(life{deliver, wait}, &conns)
 	defer s.counts.log(s.log)
 	defer conns.Wait()
 	defer srv.Close()
 	defer end()
+	defer endWait()
 
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(limit(ln, s.maxConns)) }()
+	go func() { served <- srv.Serve(s.limit(ln)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("take webhooks on %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
 
-	s.finish(life, srv)
+	defer time.AfterFunc(waitTimeout, endWait).Stop()
+	s.finish(deliver, srv)
 	<-served
 	return nil
 }
 
 // finish waits for requests in flight.
-func (s *Server) finish(life context.Context, srv *http.Server) {
-	grace, giveUp := context.WithTimeout(life, stopTimeout)
+func (s *Server) finish(deliver context.Context, srv *http.Server) {
+	grace, giveUp := context.WithTimeout(deliver, stopTimeout)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer giveUp()
@@ -166,10 +200,10 @@ func (s *Server) finish(life context.Context, srv *http.Server) {
 	}
 }
 
-func (s *Server) httpServer(life context.Context, conns *sync.WaitGroup) *http.Server {
+func (s *Server) httpServer(l life, conns *sync.WaitGroup) *http.Server {
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.handle(life, w, r)
+			s.handle(l, w, r)
 		}),
 		DisableGeneralOptionsHandler: true, // OPTIONS is a method like any other
 

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxHops bounds how far back a request is followed through proxies.
+const maxHops = 50
+
+// sender is who sent a request, as far as can be told.
+type sender struct {
+	remote  string     // host:port of the connection, or what a trusted proxy says
+	addr    netip.Addr // in remote; zero: unknown
+	proxied bool       // the connection is a trusted proxy's
+
+	// many is set where all who come through a proxy, or all programs of this
+	// machine, look the same.
+	many bool
+}
+
+// sender finds out who sent r.
+func (s *Server) sender(r *http.Request) sender {
+	proxies := s.proxies()
+	peer, _ := hop(r.RemoteAddr)
+	from := sender{remote: r.RemoteAddr, addr: peer, proxied: within(proxies, peer)}
+	if from.proxied {
+		if text, addr, ok := forwarded(r.Header.Values("X-Forwarded-For"), proxies); ok {
+			from.remote, from.addr = text, addr
+		}
+	}
+	from.many = !from.addr.IsValid() || from.addr.IsLoopback() || within(proxies, from.addr)
+	return from
+}
+
+// forwarded returns the rightmost hop of X-Forwarded-For that is no proxy of
+// ours: what stands left of it was written by a stranger. Where a hop is no
+// address, the one before it on the way here is returned, and ok is false where
+// there is none.
+func forwarded(lines []string, proxies []netip.Prefix) (text string, addr netip.Addr, ok bool) {
+	rest := strings.Join(lines, ",")
+	for range maxHops {
+		i := strings.LastIndexByte(rest, ',')
+		last := strings.TrimSpace(rest[i+1:])
+		a, valid := hop(last)
+		if !valid {
+			return text, addr, ok
+		}
+		text, addr, ok = last, a, true
+		if i < 0 || !within(proxies, a) {
+			return text, addr, ok
+		}
+		rest = rest[:i]
+	}
+	return text, addr, ok
+}
+
+// hop reads an address that may have a port or brackets: 192.0.2.1,
+// 192.0.2.1:80, 2001:db8::1, [2001:db8::1] and [2001:db8::1]:80. A zone is
+// another machine's word for its network card, and left out.
+func hop(text string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap().WithZone(""), true
+	}
+	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+		text += ":0"
+	}
+	ap, err := netip.ParseAddrPort(text)
+	return ap.Addr().Unmap().WithZone(""), err == nil
+}
+
+// within reports whether an address without a zone is in one of the prefixes.
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		return p.Contains(a)
+	})
+}
+
+// network is whom a bound holds for: an IPv4 address, or the network of an IPv6
+// address, which has more of them than could be counted.
+func network(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // fails for more bits than there are
+	return p
+}
+
+// calledURL is the URL that the sender of r called. A trusted proxy says where
+// it differs from what came here.
+func calledURL(r *http.Request, proxied bool) string {
+	scheme, host, target := "http", r.Host, r.RequestURI
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if proxied {
+		if p := strings.ToLower(first(r.Header, "X-Forwarded-Proto")); p == "http" || p == "https" {
+			scheme = p
+		}
+		if h := first(r.Header, "X-Forwarded-Host"); h != "" {
+			host = h
+		}
+	}
+	if !strings.HasPrefix(target, "/") { // the absolute form, which proxies are sent
+		target = r.URL.RequestURI()
+	}
+	return scheme + "://" + host + target
+}
+
+// first is the first element of a header that is a list: what the outermost
+// proxy says.
+func first(h http.Header, name string) string {
+	element, _, _ := strings.Cut(h.Get(name), ",")
+	return strings.TrimSpace(element)
+}
