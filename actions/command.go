@@ -37,6 +37,7 @@ type command struct {
 	stdin   *string  // nil: empty
 	outputs []string // names that it has to write to the file of HOOKRUN_OUTPUT
 	detach  bool
+	bounds  Bounds
 }
 
 // check refuses what no system runs.
@@ -101,14 +102,18 @@ func (c command) run(ctx context.Context, in engine.Input) (engine.Output, error
 	switch {
 	case cut:
 		return out, cutOff(ctx)
+	case p.flooded():
+		return out, engine.Permanent(outputError(c.bounds.Limits.Output))
 	case err != nil:
 		return out, fmt.Errorf("wait for %q: %w", c.name, err)
+	case out.Signal == "SIGXCPU" && c.bounds.Limits.CPU > 0:
+		return out, fmt.Errorf("ended by SIGXCPU: it used more than the %s of CPU time that limits.cpu allows", c.bounds.Limits.CPU)
 	case out.Signal != "":
 		return out, fmt.Errorf("ended by %s", out.Signal)
 	case out.ExitCode != 0:
 		return out, fmt.Errorf("exit status %d", out.ExitCode)
 	}
-	out.Outputs, err = readOutputs(files.output, c.outputs)
+	out.Outputs, err = c.readOutputs(files.output)
 	return out, err
 }
 
@@ -122,26 +127,30 @@ type files struct {
 // caller removes what was made, even where there is an error.
 func (c command) makeFiles(in engine.Input) (f files, err error) {
 	dir := cmp.Or(in.TempDir, os.TempDir())
-	if f.body, err = writeTemp(dir, "hookrun-body-*", in.Event.Body); err != nil {
+	if c.bounds.another() {
+		dir = os.TempDir() // nobody but hookrun's user gets into the other one
+	}
+	if f.body, err = c.writeTemp(dir, "hookrun-body-*", in.Event.Body); err != nil {
 		return f, fmt.Errorf("make the file for %s in %s: %w", bodyFile, dir, err)
 	}
 	if len(c.outputs) == 0 {
 		return f, nil
 	}
-	if f.output, err = writeTemp(dir, "hookrun-output-*", nil); err != nil {
+	if f.output, err = c.writeTemp(dir, "hookrun-output-*", nil); err != nil {
 		return f, fmt.Errorf("make the file for %s in %s: %w", outputFile, dir, err)
 	}
 	return f, nil
 }
 
-// writeTemp makes a file that only this user reads, and returns its path.
-func writeTemp(dir, pattern string, content []byte) (string, error) {
+// writeTemp makes a file that only the command's user reads, and returns its
+// path.
+func (c command) writeTemp(dir, pattern string, content []byte) (string, error) {
 	f, err := os.CreateTemp(dir, pattern) // 0600
 	if err != nil {
 		return "", bare(err)
 	}
 	_, err = f.Write(content)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, c.bounds.give(f), f.Close()); err != nil {
 		os.Remove(f.Name())
 		return "", bare(err)
 	}
@@ -181,7 +190,7 @@ func (c command) start(in engine.Input, files files) (*process, error) {
 		Dir:  c.dir,
 		Env:  c.environment(files),
 	}
-	p, err := startProcess(cmd, c.stdin, in.Stdout, in.Stderr)
+	p, err := startProcess(cmd, c.bounds, c.stdin, in.Stdout, in.Stderr)
 	if err != nil {
 		return nil, c.startError(program, err)
 	}
@@ -197,6 +206,9 @@ func (c command) startError(program string, err error) error {
 		if _, err := os.Stat(c.dir); err != nil {
 			return engine.Permanent(fmt.Errorf("dir %s: %w", showPath(c.dir), bare(err)))
 		}
+	}
+	if problem := c.launchProblem(err); problem != nil {
+		return engine.Permanent(fmt.Errorf("start %q: %w", c.name, problem))
 	}
 	_, statErr := os.Stat(program)
 	switch {

@@ -66,6 +66,7 @@ type detached struct {
 	dir            string
 	seen           bool // it was running when we came; else its number may be another's
 	stdout, stderr *tail
+	of             command
 }
 
 func (c command) runDetached(ctx context.Context, in engine.Input) (engine.Output, error) {
@@ -74,16 +75,16 @@ func (c command) runDetached(ctx context.Context, in engine.Input) (engine.Outpu
 		return engine.Output{ExitCode: -1}, err
 	}
 	in.Started(d.process())
-	return d.run(ctx, in, c.outputs)
+	return d.run(ctx, in)
 }
 
 // resume goes on with what an earlier hookrun started. What it printed is told
 // again from the beginning.
-func resume(ctx context.Context, in engine.Input, outputs []string) (engine.Output, error) {
+func (c command) resume(ctx context.Context, in engine.Input) (engine.Output, error) {
 	p := *in.Resume
 	g := leftGroup(p)
 	g.reap = true
-	d := &detached{group: g, dir: p.Dir, seen: Leftover(p)}
+	d := &detached{group: g, dir: p.Dir, seen: Leftover(p), of: c}
 	if err := d.open(in); err != nil {
 		if d.seen {
 			g.end(in.Hurry) // else the next try would run beside it
@@ -91,7 +92,7 @@ func resume(ctx context.Context, in engine.Input, outputs []string) (engine.Outp
 		return engine.Output{ExitCode: -1}, err
 	}
 	in.Started(p)
-	return d.run(ctx, in, outputs)
+	return d.run(ctx, in)
 }
 
 func (c command) startDetached(in engine.Input) (*detached, error) {
@@ -106,7 +107,7 @@ func (c command) startDetached(in engine.Input) (*detached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the folder of a detached command in %s: %w", in.DetachDir, bare(err))
 	}
-	d := &detached{dir: dir, seen: true}
+	d := &detached{dir: dir, seen: true, of: c}
 	if err = d.open(in); err == nil {
 		if d.group, err = c.startWrapper(program, dir); err != nil {
 			d.close()
@@ -126,6 +127,9 @@ func (c command) startDetached(in engine.Input) (*detached, error) {
 func (c command) checkDetached(in engine.Input) (program string, err error) {
 	if in.DetachDir == "" {
 		return "", errors.New("detach needs a data folder")
+	}
+	if c.bounds.another() {
+		return "", errors.New("detach and run_as do not go together; let the command change the user: exec: [sudo, -u, NAME, --, …]")
 	}
 	if processStart(os.Getpid()) == "" {
 		return "", errors.New("detach: this system does not tell when a process started, so that none is found again")
@@ -228,7 +232,7 @@ func (c command) startWrapper(program, dir string) (*group, error) {
 	}
 	defer errOut.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errOut
-	g, err := startLeader(cmd, &syscall.SysProcAttr{Setsid: true})
+	g, err := startLeader(cmd, c.bounds, &syscall.SysProcAttr{Setsid: true})
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +271,7 @@ func (d *detached) close() {
 }
 
 // run waits for the end of the command and tells how it ended.
-func (d *detached) run(ctx context.Context, in engine.Input, outputs []string) (engine.Output, error) {
+func (d *detached) run(ctx context.Context, in engine.Input) (engine.Output, error) {
 	defer d.close()
 	out := engine.Output{ExitCode: -1}
 	cut := d.follow(ctx)
@@ -289,6 +293,8 @@ func (d *detached) run(ctx context.Context, in engine.Input, outputs []string) (
 	switch {
 	case cut != nil:
 		return out, cut
+	case d.flooded():
+		return out, engine.Permanent(outputError(d.of.bounds.Limits.Output))
 	case !known:
 		return out, errLost
 	case out.Signal != "":
@@ -297,7 +303,7 @@ func (d *detached) run(ctx context.Context, in engine.Input, outputs []string) (
 		return out, fmt.Errorf("exit status %d", code)
 	}
 	var err error
-	out.Outputs, err = readOutputs(filepath.Join(d.dir, inOutput), outputs)
+	out.Outputs, err = d.of.readOutputs(filepath.Join(d.dir, inOutput))
 	return out, err
 }
 
@@ -315,6 +321,8 @@ func (d *detached) follow(ctx context.Context) error {
 			return cutOff(ctx)
 		case d.stdout.full() || d.stderr.full():
 			return engine.Permanent(fmt.Errorf("printed more than the %d bytes that a detached command may; redirect its output", maxDetachedOutput))
+		case d.flooded():
+			return engine.Permanent(outputError(d.of.bounds.Limits.Output))
 		case more:
 			continue
 		}
@@ -324,6 +332,12 @@ func (d *detached) follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// flooded reports whether the command has printed more than limits.output.
+func (d *detached) flooded() bool {
+	limit := d.of.bounds.Limits.Output
+	return limit > 0 && d.stdout.at+d.stderr.at > limit
 }
 
 // signalBase is what a shell adds to the number of a signal that ended a

@@ -11,7 +11,7 @@ func (c command) runDetached(context.Context, engine.Input) (engine.Output, erro
 	return engine.Output{ExitCode: -1}, errNoDetach()
 }
 
-func resume(context.Context, engine.Input, []string) (engine.Output, error) {
+func (c command) resume(context.Context, engine.Input) (engine.Output, error) {
 	return engine.Output{ExitCode: -1}, errNoDetach()
 }
 

@@ -16,8 +16,8 @@ import (
 // environment returns all that a command gets to see: a few variables of
 // hookrun's own, never its whole environment, which holds the relay's key; then
 // what the rule adds; then what names the run.
-func environment(in engine.Input, vars []Var) ([]string, error) {
-	env := cleanEnvironment()
+func environment(in engine.Input, b Bounds, vars []Var) ([]string, error) {
+	env := append(cleanEnvironment(), b.variables()...)
 	for _, v := range vars {
 		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
 			return nil, engine.Permanent(fmt.Errorf("env: %q is not the name of a variable", v.Name))

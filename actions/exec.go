@@ -30,6 +30,8 @@ type Exec struct {
 	// themselves, such as PWD and IFS. The exit code of one that a signal ended is
 	// 128 and the signal's number.
 	Detach bool
+
+	Bounds Bounds // what the command runs with; not RunAs and Detach both
 }
 
 // Arg is one element of a command line.
@@ -54,6 +56,7 @@ type Shell struct {
 
 	Outputs []string // as those of Exec
 	Detach  bool     // as that of Exec
+	Bounds  Bounds
 }
 
 var (
@@ -69,23 +72,34 @@ func (s Shell) Kind() string { return "shell" }
 
 // Do implements engine.Action.
 func (e Exec) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
-	return do(ctx, in, e.Outputs, e.render)
+	return do(ctx, in, e.begin(), e.render)
 }
 
 // Do implements engine.Action.
 func (s Shell) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
-	return do(ctx, in, s.Outputs, s.render)
+	return do(ctx, in, s.begin(), s.render)
 }
 
-func do(ctx context.Context, in engine.Input, outputs []string, render func(engine.Input) (command, error)) (engine.Output, error) {
+// do runs the command that render gives, or goes on with one that an earlier
+// hookrun left, of which no more than its begin has to be known.
+func do(ctx context.Context, in engine.Input, begin command, render func(engine.Input) (command, error)) (engine.Output, error) {
 	if in.Resume != nil {
-		return resume(ctx, in, outputs)
+		return begin.resume(ctx, in)
 	}
 	c, err := render(in)
 	if err != nil {
 		return engine.Output{ExitCode: -1}, err
 	}
 	return c.run(ctx, in)
+}
+
+// begin is what is the same for every event.
+func (e Exec) begin() command {
+	return command{outputs: e.Outputs, detach: e.Detach, bounds: e.Bounds}
+}
+
+func (s Shell) begin() command {
+	return command{outputs: s.Outputs, detach: s.Detach, bounds: s.Bounds}
 }
 
 func (e Exec) render(in engine.Input) (command, error) {
@@ -96,7 +110,8 @@ func (e Exec) render(in engine.Input) (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	c := command{argv: []string{program}, name: program, outputs: e.Outputs, detach: e.Detach}
+	c := e.begin()
+	c.argv, c.name = []string{program}, program
 	if e.Args[0].Text.HasExpr() {
 		c.name = e.Args[0].Text.LeadingLiteral() + "…"
 	}
@@ -131,7 +146,8 @@ func (a Arg) render(n int, noOptions bool, in engine.Input) (string, error) {
 }
 
 func (s Shell) render(in engine.Input) (command, error) {
-	c := command{argv: []string{shellProgram, "-c", s.Script}, name: shellProgram, outputs: s.Outputs, detach: s.Detach}
+	c := s.begin()
+	c.argv, c.name = []string{shellProgram, "-c", s.Script}, shellProgram
 	if len(s.Script) > maxArg {
 		return command{}, engine.Permanent(fmt.Errorf(
 			"the script has %d bytes, more than the %d that the system takes; put it in a file and run that", len(s.Script), maxArg))
@@ -147,7 +163,7 @@ func (c command) surround(in engine.Input, dir *engine.Template, vars []Var, std
 			return c, err
 		}
 	}
-	if c.env, err = environment(in, vars); err != nil {
+	if c.env, err = environment(in, c.bounds, vars); err != nil {
 		return c, err
 	}
 	if stdin != nil {

@@ -305,7 +305,7 @@ func TestErrorsTellNoValues(t *testing.T) {
 		{"dir that leads out", Exec{Args: argv(t, "true"), Dir: text(t, "/srv/{{ raw }}")}, "../"},
 		{"header", HTTP{URL: text(t, "http://127.0.0.1/"), Header: []Var{{"X-A", value}}}, "\n"},
 		{"path of a URL", HTTP{URL: text(t, "http://127.0.0.1/{{ raw }}")}, "../"},
-		{"host of a URL", HTTP{URL: text(t, "http://{{ raw }}/")}, ""},
+		{"host of a URL", HTTP{URL: text(t, "http://{{ raw }}/"), Client: client(t), resolver: names(nil)}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -123,7 +123,7 @@ func (f File) place(path string) (root, name string, err error) {
 
 // checkPath refuses what is no sound name of a file anywhere.
 func checkPath(path string) error {
-	if path == "" || os.IsPathSeparator(path[len(path)-1]) {
+	if path == "" || os.IsPathSeparator(path[len(path)-1]) || filepath.Base(path) == "." || strings.HasSuffix(filepath.ToSlash(path), "/.") {
 		return errors.New("names no file")
 	}
 	if strings.ContainsFunc(path, unicode.IsControl) {

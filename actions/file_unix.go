@@ -8,7 +8,15 @@ import (
 	"syscall"
 )
 
-const openNonblock = syscall.O_NONBLOCK
+const (
+	openNonblock = syscall.O_NONBLOCK
+	openNoFollow = syscall.O_NOFOLLOW
+)
+
+func isOwnedBy(info os.FileInfo, uid int) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == uid
+}
 
 // syncDir puts the names in a folder on disk.
 func syncDir(root *os.Root, dir string) error {

@@ -2,7 +2,12 @@ package actions
 
 import "os"
 
-const openNonblock = 0 // there are no FIFOs in folders
+const (
+	openNonblock = 0 // there are no FIFOs in folders
+	openNoFollow = 0 // no command runs as another user
+)
+
+func isOwnedBy(os.FileInfo, int) bool { return false }
 
 // syncDir does nothing: NTFS keeps a journal of names, and no folder can be
 // flushed.

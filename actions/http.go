@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hookrun/engine"
 )
@@ -28,8 +30,11 @@ const (
 
 // HTTP makes one HTTP call. It follows redirects, but never from https to http,
 // and tells another host nothing of what the rule puts into the header.
+//
+// A host that the rule does not name, but the event or a redirect, is reached
+// only where it is on the public internet or in Allow.
 type HTTP struct {
-	URL     *engine.Template // http or https; scheme and host are literal
+	URL     *engine.Template // http or https
 	Method  string           // "" is POST where there is a body, else GET
 	Header  []Var
 	Body    *engine.Template // nil: none
@@ -37,6 +42,9 @@ type HTTP struct {
 	Expect  []StatusRange    // empty: 200–299
 	Timeout time.Duration    // of one call; 0: 30 s, even where the rule's timeout is longer. The step's own time may be shorter
 	Client  *http.Client     // required; its CheckRedirect is not used
+	Allow   []Allowed        // what a host that the rule does not name may be
+
+	resolver *net.Resolver // for tests; nil: the system's
 }
 
 // StatusRange is a range of HTTP status codes, both ends in it.
@@ -67,18 +75,30 @@ func (h HTTP) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 type call struct {
 	method string
 	url    *url.URL
+	own    bool        // the rule itself names the host
 	ours   http.Header // what we say of ourselves and of the body
 	rules  http.Header // what the rule says: for this host alone
 	body   string      // "": none
 }
 
-// String names the call for people. Path and query may hold secrets.
-func (c call) String() string { return fmt.Sprintf("%s %s://%s", c.method, c.url.Scheme, c.url.Host) }
+// String names the call for people. Path and query may hold secrets, and a host
+// that the event names is a value of the event.
+func (c call) String() string {
+	if !c.own {
+		return c.method + " to the host of the event"
+	}
+	return fmt.Sprintf("%s %s://%s", c.method, c.url.Scheme, c.url.Host)
+}
 
 func (h HTTP) render(in engine.Input) (call, error) {
 	c := call{method: h.Method, ours: http.Header{}, rules: http.Header{}}
 	var err error
-	if c.url, err = h.renderURL(in); err != nil {
+	if c.own = namesHost(h.URL); c.own {
+		c.url, err = h.renderURL(in)
+	} else {
+		c.url, err = h.renderWhole(in)
+	}
+	if err != nil {
 		return c, err
 	}
 	switch {
@@ -112,6 +132,15 @@ func (h HTTP) render(in engine.Input) (call, error) {
 	return c, nil
 }
 
+// namesHost reports whether scheme and host stand in the rule itself.
+func namesHost(t *engine.Template) bool {
+	if _, whole := t.Literal(); whole {
+		return true
+	}
+	_, rest, _ := strings.Cut(t.LeadingLiteral(), "://")
+	return strings.ContainsAny(rest, "/?#")
+}
+
 // renderURL lets nothing but the rule itself choose the host, and the parts of
 // the URL: what comes from outside is escaped.
 func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
@@ -120,16 +149,11 @@ func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
 		return nil, engine.Permanent(fmt.Errorf("http: %w", err))
 	}
 	fixed := h.URL.LeadingLiteral()
-	if _, whole := h.URL.Literal(); !whole {
-		scheme, rest, _ := strings.Cut(fixed, "://")
-		end := strings.IndexAny(rest, "/?#")
-		if end < 0 {
-			return nil, engine.Permanent(errors.New(`http: scheme and host must stand in the rule itself, as in "https://host/{{ … }}"`))
-		}
-		fixed = scheme + "://" + rest[:end]
+	if scheme, rest, _ := strings.Cut(fixed, "://"); strings.ContainsAny(rest, "/?#") {
+		fixed = scheme + "://" + rest[:strings.IndexAny(rest, "/?#")]
 	}
 	want, err := url.Parse(fixed)
-	if err != nil || want.Host == "" || want.Scheme != "http" && want.Scheme != "https" {
+	if err != nil || !isWeb(want) {
 		return nil, engine.Permanent(errors.New("http: not an http or https URL"))
 	}
 	u, err := url.Parse(text) // its error would show the URL
@@ -138,6 +162,8 @@ func (h HTTP) renderURL(in engine.Input) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+func isWeb(u *url.URL) bool { return u.Hostname() != "" && (u.Scheme == "http" || u.Scheme == "https") }
 
 // escapeURL keeps a value inside the part of the URL that it stands in. In the
 // path it may have slashes, as in "acme/widget", but not lead upwards.
@@ -196,7 +222,11 @@ func renderTree(field string, tree any, in engine.Input) (any, error) {
 	var err error
 	switch node := tree.(type) {
 	case *engine.Template:
-		return render(field, node, in)
+		s, err := render(field, node, in)
+		if err == nil && !utf8.ValidString(s) { // an encoder would put something else in its place
+			err = engine.Permanent(fmt.Errorf("%s is not UTF-8, which JSON can't hold", field))
+		}
+		return s, err
 	case map[string]any:
 		m := make(map[string]any, len(node))
 		for _, k := range slices.Sorted(maps.Keys(node)) {
@@ -224,6 +254,7 @@ func (h HTTP) send(ctx context.Context, c call) (engine.Output, error) {
 		return engine.Output{}, engine.Permanent(fmt.Errorf("%s: %w", c, err))
 	}
 	client := *h.Client
+	client.Transport = h.route(c)
 	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
 		return h.redirect(c, next, via)
 	}
@@ -332,8 +363,14 @@ func (c call) sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", c, cutOff(ctx))
 	}
+	if pe, ok := errors.AsType[*privateError](err); ok {
+		return engine.Permanent(fmt.Errorf("%s: %w", c, pe))
+	}
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
+	}
+	if !c.own {
+		return fmt.Errorf("%s: %w", c, c.withoutHost(err))
 	}
 	if strings.HasPrefix(err.Error(), "failed to parse Location header") {
 		err = engine.Permanent(errors.New("redirected to what is not a URL")) // it may quote ours

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -21,6 +22,11 @@ const probeVar = "ACTIONS_TEST_PROBE"
 // detached command, with its files in the current folder.
 const keeperVar = "ACTIONS_TEST_KEEPER"
 
+// starterVar makes the test binary a hookrun that runs the script in it in
+// several ways and prints what that printed, with its files in the current
+// folder.
+const starterVar = "ACTIONS_TEST_STARTER"
+
 // given is what the probe prints; []byte keeps what is not UTF-8.
 type given struct {
 	Args, Env [][]byte
@@ -31,6 +37,7 @@ type given struct {
 }
 
 func TestMain(m *testing.M) {
+	Launch(os.Args)
 	if os.Getenv(probeVar) != "" {
 		probe()
 		return
@@ -39,7 +46,21 @@ func TestMain(m *testing.M) {
 		keeper()
 		return
 	}
+	if os.Getenv(starterVar) != "" {
+		starter()
+		return
+	}
 	goleak.VerifyTestMain(m)
+}
+
+func starter() {
+	for _, s := range []Shell{{}, {Bounds: Bounds{Limits: Limits{Files: 100}}}, {Detach: true}, {Detach: true, Bounds: Bounds{Limits: Limits{Files: 100}}}} {
+		s.Script = os.Getenv(starterVar)
+		r := newRun("")
+		r.in.DetachDir = "."
+		_, err := s.Do(context.Background(), r.in)
+		fmt.Printf("%s%v\n", &r.stdout, err)
+	}
 }
 
 func probe() {

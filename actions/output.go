@@ -23,19 +23,19 @@ const maxOutputs = 64 << 10
 // none may be a part of a value.
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// readOutputs returns what a command that succeeded wrote for names. Its errors
-// name lines and the rule's names, never a value.
-func readOutputs(path string, names []string) (map[string]string, error) {
-	if len(names) == 0 {
+// readOutputs returns what a command that succeeded wrote for its outputs. Its
+// errors name lines and the rule's names, never a value.
+func (c command) readOutputs(path string) (map[string]string, error) {
+	if len(c.outputs) == 0 {
 		return nil, nil
 	}
-	text, err := readSmall(path, maxOutputs)
+	text, err := c.readOutputFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil // the command removed it: nothing was written
 	}
 	var outputs map[string]string
 	if err == nil {
-		outputs, err = parseOutputs(string(text), names)
+		outputs, err = parseOutputs(string(text), c.outputs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", outputFile, err)
@@ -100,6 +100,23 @@ func quoted(names []string) string {
 	return b.String()
 }
 
+// readOutputFile reads what the command wrote. Where that runs as another user,
+// no link of theirs leads hookrun to a file that they may not read.
+func (c command) readOutputFile(path string) ([]byte, error) {
+	if !c.bounds.another() {
+		return readSmall(path, maxOutputs)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|openNonblock|openNoFollow, 0)
+	if err != nil {
+		return nil, bare(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !isOwnedBy(info, c.bounds.RunAs.UID) {
+		return nil, engine.Permanent(errors.New("the command put a file of another user in the place of the file"))
+	}
+	return readOpen(f, maxOutputs)
+}
+
 // readSmall reads a file that a command had in its hands: by now it may be
 // gone, long, or no file at all.
 func readSmall(path string, limit int64) ([]byte, error) {
@@ -108,6 +125,10 @@ func readSmall(path string, limit int64) ([]byte, error) {
 		return nil, bare(err)
 	}
 	defer f.Close()
+	return readOpen(f, limit)
+}
+
+func readOpen(f *os.File, limit int64) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, engine.Permanent(errors.New("the command put something else in the place of the file"))
 	}

@@ -80,9 +80,9 @@ func FuzzOutputs(f *testing.F) {
 }
 
 func TestOutputsThatNobodyWrote(t *testing.T) {
-	_, err := readOutputs("/no/such/folder/output", []string{"a"})
+	_, err := command{outputs: []string{"a"}}.readOutputs("/no/such/folder/output")
 	wantPermanent(t, err, `HOOKRUN_OUTPUT: the command did not write "a"; in a script: echo "a=…" >>"$HOOKRUN_OUTPUT"`)
-	if outputs, err := readOutputs("", nil); outputs != nil || err != nil {
+	if outputs, err := (command{}).readOutputs(""); outputs != nil || err != nil {
 		t.Errorf("got %v, %v of a command without outputs, want nothing", outputs, err)
 	}
 }

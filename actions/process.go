@@ -36,7 +36,8 @@ const leftRunning = "\nhookrun: the command left something running that held its
 //
 //	start ─► exits ─► output read to its end ────────────────────────────► done
 //	  │        └─ a child holds the output for outputWait ─► end of the group ─► done
-//	  └─ ctx ends ─► SIGTERM to the group ─► gone, or grace ─► SIGKILL ──────► cut off
+//	  └─ ctx ends, or it printed too much
+//	       └─► SIGTERM to the group ─► gone, or grace ─► SIGKILL ──────► cut off
 //
 // What a command leaves running without its output is let live when the command
 // ends by itself, so that it can start a service.
@@ -45,9 +46,10 @@ const leftRunning = "\nhookrun: the command left something running that held its
 // children, hang on the thread that happened to start it, and take away the
 // process by which Leftover knows the group.
 type process struct {
-	group *group
-	pipes []io.Closer // our ends
-	ios   sync.WaitGroup
+	group   *group
+	pipes   []io.Closer // our ends
+	ios     sync.WaitGroup
+	printed *meter
 
 	exited chan struct{}    // closed by the goroutine that waits for the process
 	state  *os.ProcessState // set before exited is closed
@@ -57,7 +59,7 @@ type process struct {
 
 // startProcess starts cmd in a process group of its own. Not exec.Cmd.Wait but
 // process.wait waits for it: a grandchild that holds a pipe must not hold us.
-func startProcess(cmd *exec.Cmd, stdin *string, stdout, stderr io.Writer) (*process, error) {
+func startProcess(cmd *exec.Cmd, b Bounds, stdin *string, stdout, stderr io.Writer) (*process, error) {
 	outPipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -66,7 +68,10 @@ func startProcess(cmd *exec.Cmd, stdin *string, stdout, stderr io.Writer) (*proc
 	if err != nil {
 		return nil, err
 	}
-	p := &process{pipes: []io.Closer{outPipe, errPipe}, exited: make(chan struct{}), copied: make(chan struct{})}
+	p := &process{
+		pipes: []io.Closer{outPipe, errPipe}, printed: newMeter(b.Limits.Output),
+		exited: make(chan struct{}), copied: make(chan struct{}),
+	}
 	feed := func() {}
 	if stdin != nil {
 		in, err := cmd.StdinPipe()
@@ -79,13 +84,14 @@ func startProcess(cmd *exec.Cmd, stdin *string, stdout, stderr io.Writer) (*proc
 			in.Close()
 		}
 	}
-	if p.group, err = startGroup(cmd); err != nil {
-		return nil, err // cmd has closed the pipes
+	if p.group, err = startGroup(cmd, b); err != nil {
+		p.close()
+		return nil, err
 	}
 	p.ios.Go(feed)
 	var outputs sync.WaitGroup
-	outputs.Go(func() { io.Copy(stdout, outPipe) })
-	outputs.Go(func() { io.Copy(stderr, errPipe) })
+	outputs.Go(func() { io.Copy(p.printed.on(stdout), outPipe) })
+	outputs.Go(func() { io.Copy(p.printed.on(stderr), errPipe) })
 	p.ios.Go(func() {
 		outputs.Wait()
 		close(p.copied)
@@ -97,27 +103,32 @@ func startProcess(cmd *exec.Cmd, stdin *string, stdout, stderr io.Writer) (*proc
 	return p, nil
 }
 
-// wait waits for the end of the command, and sees to it when ctx ends. It
-// reports whether ctx ended it.
+// wait waits for the end of the command, and sees to it when ctx ends or the
+// command prints too much. It reports whether ctx ended it.
 func (p *process) wait(ctx context.Context, in engine.Input) (cut bool) {
 	defer p.close()
 	select {
 	case <-p.exited:
 	case <-ctx.Done():
+	case <-p.printed.over:
 	}
-	cut = !isClosed(p.exited) // where both are done, the command ended by itself
-	if !cut && p.outputEnds(ctx) {
+	flooded := p.flooded()
+	cut = !flooded && !isClosed(p.exited) // where both are done, the command ended by itself
+	if !flooded && !cut && p.outputEnds(ctx) {
 		return false
 	}
 	p.group.end(in.Hurry)
 	within(drainWait, p.exited, nil)
 	within(drainWait, p.copied, nil)
-	if !cut {
+	if !cut && !flooded {
 		p.close() // nobody else writes to Stderr any more
 		io.WriteString(in.Stderr, leftRunning)
 	}
 	return cut
 }
+
+// flooded reports whether the command has printed more than it may.
+func (p *process) flooded() bool { return isClosed(p.printed.over) }
 
 // outputEnds waits until the output of a process that has exited is read, and
 // reports false where it stays open. The end of ctx cuts the wait short, not so

@@ -30,16 +30,28 @@ type group struct {
 	reap  bool   // nobody else waits for the leader
 }
 
-func startGroup(cmd *exec.Cmd) (*group, error) {
-	return startLeader(cmd, &syscall.SysProcAttr{Setpgid: true})
+func startGroup(cmd *exec.Cmd, b Bounds) (*group, error) {
+	return startLeader(cmd, b, &syscall.SysProcAttr{Setpgid: true})
 }
 
-func startLeader(cmd *exec.Cmd, attr *syscall.SysProcAttr) (*group, error) {
+func startLeader(cmd *exec.Cmd, b Bounds, attr *syscall.SysProcAttr) (*group, error) {
+	closeInherited()
+	l, err := b.launch(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
 	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return &group{pid: cmd.Process.Pid, start: processStart(cmd.Process.Pid)}, nil
+	g := &group{pid: cmd.Process.Pid, start: processStart(cmd.Process.Pid)}
+	if err := l.result(); err != nil {
+		g.kill() // it is ending, or it hangs
+		cmd.Process.Wait()
+		return nil, err
+	}
+	return g, nil
 }
 
 func leftGroup(p engine.Process) *group { return &group{pid: p.PID, start: p.Start} }

@@ -230,7 +230,7 @@ func TestAnEndedCommandDecides(t *testing.T) {
 			for range 20 { // it was a matter of chance
 				r := newRun("")
 				r.in.Hurry = closed()
-				p, err := startProcess(&exec.Cmd{Path: shellProgram, Args: []string{"sh", "-c", tt.script}}, nil, &r.stdout, &r.stderr)
+				p, err := startProcess(&exec.Cmd{Path: shellProgram, Args: []string{"sh", "-c", tt.script}}, Bounds{}, nil, &r.stdout, &r.stderr)
 				if err != nil {
 					t.Fatal(err)
 				}

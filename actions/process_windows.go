@@ -37,7 +37,10 @@ type group struct {
 	once sync.Once // guards the closing of job
 }
 
-func startGroup(cmd *exec.Cmd) (*group, error) {
+func startGroup(cmd *exec.Cmd, b Bounds) (*group, error) {
+	if b.launched() {
+		return nil, engine.Permanent(errors.New("run_as, umask and limits: not on Windows"))
+	}
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("make a job object: %w", err)
