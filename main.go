@@ -11,6 +11,7 @@ import (
 )
 
 func main() {
+	cli.Launch(os.Args)
 	ctx, stop := context.WithCancel(context.Background())
 	hurry := make(chan struct{})
 	ends := make(chan os.Signal, 2)

@@ -22,7 +22,7 @@ func BenchmarkMatch(b *testing.B) {
 			ev := jsonEvent(fmt.Sprintf(`{"ref":"refs/heads/b%d","pad":%q}`, n-1, strings.Repeat("x", 2000)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, matched := set.Match(NewScope(ev)); len(matched) != 1 {
+				if _, matched := set.Match(NewScope(ev), nil); len(matched) != 1 {
 					b.Fatalf("%d rules matched, want 1", len(matched))
 				}
 			}

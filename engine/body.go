@@ -5,27 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
-	"mime"
-	"net/url"
+	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-)
 
-// Bounds of a body that is parsed. One beyond them stays raw only, and its
-// parse error says so.
-const (
-	MaxBodyDepth = 64      // objects and lists inside each other
-	MaxBodyNodes = 250_000 // values and keys
+	"hookrun/engine/payload"
 )
 
 // document is a parsed body.
 type document struct {
 	value any // nil, bool, int, int64, float64, string, []any, map[string]any
+	files []payload.File
+	event any // the attributes of a CloudEvent, an object; nil: it is none
 
 	// literals gives, for numbers that are no int, the digits that the sender
 	// wrote, so that they can be printed as they came. Two numbers that differ
@@ -35,145 +29,29 @@ type document struct {
 }
 
 var (
-	errEmptyBody = errors.New("the body is empty")
+	errEmptyBody = payload.ErrEmpty
 	errNil       = errors.New("it is nil")
 	errTooLong   = fmt.Errorf("%w: more than %d MiB of text", errBudget, maxText>>20)
 )
 
-// parseBody reads a body by its content type: a form, else JSON, which is also
-// what a form turns out to be where curl -d sent it.
-func parseBody(contentType string, raw []byte) (document, error) {
-	media, _, err := mime.ParseMediaType(contentType)
-	switch {
-	case len(bytes.TrimSpace(raw)) == 0:
-		return document{}, errEmptyBody
-	case err == nil && media == "application/x-www-form-urlencoded":
-		return parseForm(raw)
-	case err == nil && !maybeJSON(media):
-		return document{}, fmt.Errorf("a body of type %s is not parsed", media)
+// parseBody reads a body as its header says. Of one with an error the document
+// holds what could be read beside its value.
+func parseBody(header http.Header, raw []byte) (document, error) {
+	body, err := payload.Parse(header, raw)
+	doc := document{files: body.Files}
+	doc.value = doc.convert(body.Value)
+	if body.CloudEvent != nil {
+		doc.event = doc.convert(body.CloudEvent)
 	}
-	return parseJSON(raw)
-}
-
-// maybeJSON reports whether a body of this type is worth reading as JSON.
-// Senders of JSON name it text/plain often enough.
-func maybeJSON(media string) bool {
-	return media == "application/json" || media == "text/json" || media == "text/plain" ||
-		strings.HasSuffix(media, "+json") || media == "application/octet-stream" || media == "application/csp-report"
-}
-
-// parseForm reads a form. A form with one field payload that holds a JSON
-// object or list is that JSON: GitHub's, Slack's and Travis' way.
-func parseForm(raw []byte) (document, error) {
-	if looksJSON(raw) {
-		if doc, err := parseJSON(raw); err == nil {
-			return doc, nil
-		}
-	}
-	if n := bytes.Count(raw, []byte("&")); n >= MaxBodyNodes/2 {
-		return document{}, fmt.Errorf("the form has %d fields, more than %d", n+1, MaxBodyNodes/2)
-	}
-	form, err := url.ParseQuery(string(raw))
-	if err != nil {
-		return document{}, fmt.Errorf("form: %w", err)
-	}
-	if p := form["payload"]; len(p) == 1 && looksJSON([]byte(p[0])) {
-		doc, err := parseJSON([]byte(p[0]))
-		if err != nil {
-			return document{}, fmt.Errorf("form field payload: %w", err)
-		}
-		return doc, nil
-	}
-	fields := make(map[string]any, len(form))
-	for name, values := range form {
-		fields[name] = formValue(values)
-	}
-	return document{value: fields}, nil
-}
-
-// formValue is a text where the field came once, else the list of its texts.
-func formValue(values []string) any {
-	if len(values) == 1 {
-		return values[0]
-	}
-	list := make([]any, len(values))
-	for i, v := range values {
-		list[i] = v
-	}
-	return list
-}
-
-func looksJSON(raw []byte) bool {
-	t := bytes.TrimSpace(raw)
-	return len(t) > 0 && (t[0] == '{' || t[0] == '[')
+	return doc, err
 }
 
 // parseJSON reads one JSON value (RFC 8259) with nothing behind it.
 func parseJSON(raw []byte) (document, error) {
-	raw = bytes.TrimPrefix(raw, []byte("\ufeff"))
-	if err := checkSize(raw); err != nil {
-		return document{}, err
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return document{}, jsonError(raw, err)
-	}
-	end := dec.InputOffset()
-	if _, err := dec.Token(); err != io.EOF {
-		return document{}, fmt.Errorf("JSON: more follows the value that ends at byte %d", end)
-	}
+	v, err := payload.JSON(raw)
 	var doc document
 	doc.value = doc.convert(v)
-	return doc, nil
-}
-
-func jsonError(raw []byte, err error) error {
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("JSON, byte %d: %s", syntax.Offset, strings.TrimPrefix(syntax.Error(), "json: "))
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return fmt.Errorf("JSON: the body ends too early, at byte %d", len(raw))
-	}
-	return fmt.Errorf("JSON: %w", err)
-}
-
-// checkSize counts depth and values before any of them is made: 2 MB of "{}"
-// would become 87 MB otherwise.
-func checkSize(raw []byte) error {
-	depth, nodes, inString := 0, 1, false
-	for i := 0; i < len(raw); i++ {
-		c := raw[i]
-		if inString {
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				inString = false
-			}
-			continue
-		}
-		switch c {
-		case '"':
-			inString = true
-		case '{', '[':
-			depth++
-			nodes++
-		case '}', ']':
-			depth--
-		case ',', ':':
-			nodes++
-		}
-		if depth > MaxBodyDepth {
-			return fmt.Errorf("JSON, byte %d: more than %d levels deep", i+1, MaxBodyDepth)
-		}
-		if nodes > MaxBodyNodes {
-			return fmt.Errorf("JSON, byte %d: more than %d values", i+1, MaxBodyNodes)
-		}
-	}
-	return nil
+	return doc, err
 }
 
 // convert puts numbers in the place of their digits.

@@ -2,7 +2,7 @@
 // and its pipeline, and knows nothing of where events come from, how rules are
 // written or what an action does.
 //
-//	Submit ─► judge: rules × event ─► Store.Accept: fate, in one commit ─► nil: only now the sender is told
+//	Submit ─► trust: who sent it ─► judge: rules × event ─► Store.Accept: fate, in one commit ─► nil: only now the sender is told
 //	queue ─► work ─► step by step: Action.Do ─► Store.Update ─► queued again | closing steps ─► done | failed | …
 //
 // What it promises: an event that Submit took is kept, with the verdict of every
@@ -13,10 +13,12 @@
 // crash falls between its effect and its record. Runs of one lane start in order
 // of arrival, and no more of them at one time than the rule allows.
 //
+// An event whose sender nobody knows runs nothing; a Rejection tells of it.
+//
 // What it does not promise: that a step runs once only. The id of its run, which
 // is the same at every try, lets the other side notice.
 //
-// Its files stand in the order in which an event meets them: event, body, rule,
-// scope, expr (with patch and budget), template, match, action, run, store,
-// submit, start, fate, queue, work, step, output, retry, hand, engine.
+// Its files stand in the order in which an event meets them: event, body, files, rule,
+// trust, scope, expr (with patch and budget), template, match, action, run, store,
+// submit, start, fate, queue, work, step, output, retry, respond, hand, engine.
 package engine

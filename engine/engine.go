@@ -50,6 +50,10 @@ type Options struct {
 // DefaultGrace is how long running steps may go on when hookrun is to stop.
 const DefaultGrace = 30 * time.Second
 
+// maxInflating is how many events at once may have their body unpacked to be
+// matched: each can become payload.MaxInflated bytes.
+const maxInflating = 2
+
 // Engine takes events and runs what the rules make of them.
 type Engine struct {
 	store    Store
@@ -63,12 +67,13 @@ type Engine struct {
 	reap     func(context.Context, Leftover) error
 	onChange func(Run)
 
-	rules   atomic.Pointer[RuleSet]
-	full    atomic.Bool // as many runs wait as may
-	queue   *queue
-	cut     []Ref         // runs that a crash cut off; set by Open, for Run
-	ending  chan struct{} // closed by Run when its context has ended
-	stopped chan struct{} // closed by Run when running steps are told to end
+	rules     atomic.Pointer[RuleSet]
+	full      atomic.Bool   // as many runs wait as may
+	inflating chan struct{} // holds one value for each event whose body is being unpacked
+	queue     *queue
+	cut       []Ref         // runs that a crash cut off; set by Open, for Run
+	ending    chan struct{} // closed by Run when its context has ended
+	stopped   chan struct{} // closed by Run when running steps are told to end
 
 	pausing sync.Mutex // held while paused is stored
 	paused  []string   // rules, sorted; "": all. Guarded by mu too
@@ -76,9 +81,13 @@ type Engine struct {
 	mu           sync.Mutex // guards what follows
 	pending      int        // events that are being accepted
 	pendingBytes int
-	gone         map[string]time.Time // since when rules that have runs are gone; zero: switched off
-	active       map[string]*handle   // of the attempts going on, by run
-	counts       map[State]int64      // runs that came to an end
+	gone         map[string]time.Time         // since when rules that have runs are gone; zero: switched off
+	active       map[string]*handle           // of the attempts going on, by run
+	counts       map[State]int64              // runs that came to an end
+	waiters      map[string][]chan<- struct{} // by run; each holds a token when the run has ended, and is never closed
+	rejected     int64                        // events that were turned away
+	rejecting    int                          // of these, those that are being recorded
+	strangers    sometimes                    // lines about them
 }
 
 // Open makes an engine and queues what the store holds unfinished, before anything
@@ -87,8 +96,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		store: o.Store, log: o.Log, maxRuns: o.MaxRuns, grace: o.Grace,
 		tempDir: o.TempDir, detach: o.DetachDir, instance: o.Instance, hurry: o.Hurry, reap: o.Reap, onChange: o.OnChange,
-		queue: newQueue(o.Rules.limit), ending: make(chan struct{}), stopped: make(chan struct{}),
+		queue: newQueue(o.Rules.limit), inflating: make(chan struct{}, maxInflating), ending: make(chan struct{}), stopped: make(chan struct{}),
 		gone: map[string]time.Time{}, active: map[string]*handle{}, counts: map[State]int64{},
+		waiters: map[string][]chan<- struct{}{},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

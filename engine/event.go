@@ -34,6 +34,7 @@ type Event struct {
 	Query  string // raw, without "?"
 	Header http.Header
 	Body   []byte            // the exact bytes
+	Lossy  bool              // the relay may have replaced bytes of the body that are no UTF-8; known until the event is kept
 	Meta   map[string]string // what else the source said of it
 }
 

@@ -500,7 +500,7 @@ func (c *Compiler) fieldHint(before, name string) string {
 	return "the actions before this one are " + strings.Join(slices.Sorted(maps.Keys(steps)), ", ")
 }
 
-// fieldNames are the fields of event, of steps and of each step.
+// fieldNames are the fields of event, of a file, of steps and of each step.
 func (c *Compiler) fieldNames() []string {
 	var names []string
 	add := func(t types.Type) {
@@ -511,6 +511,7 @@ func (c *Compiler) fieldNames() []string {
 		}
 	}
 	add(c.world["event"])
+	add(fileTypes())
 	add(c.world["run"])
 	if steps, ok := c.world["steps"].(types.Map); ok {
 		add(steps)

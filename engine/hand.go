@@ -204,6 +204,14 @@ func (e *Engine) unpark(rule string) {
 // Why says for people what a queued run waits for; "" where it does not wait.
 func (e *Engine) Why(r *Run) string { return e.queue.why(r.Ref()) }
 
+// Rejected returns how many events were turned away since Open as their sender
+// was not trusted.
+func (e *Engine) Rejected() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rejected
+}
+
 // Counts returns how many runs have come to each finished state since Open.
 func (e *Engine) Counts() map[State]int64 {
 	e.mu.Lock()

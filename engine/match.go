@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // NewRuleSet makes a generation of rules, in their order, whose names are all
@@ -18,6 +19,7 @@ func NewRuleSet(rules []*Rule, hash string) *RuleSet {
 		byBucket: map[string][]*Rule{},
 		byName:   make(map[string]*Rule, len(rules)),
 		order:    make(map[*Rule]int, len(rules)),
+		now:      time.Now,
 	}
 	s.mask = sync.OnceValue(func() *masker { return newMasker(s.Secrets) })
 	for i, r := range rules {
@@ -48,10 +50,10 @@ func (s *RuleSet) limit(rule string) int {
 	return r.Concurrency.limit()
 }
 
-// Known reports whether any rule could match an event of the bucket, were it
-// switched on.
+// Known reports whether the rules speak of the bucket, or any of them, were it
+// switched on, could match an event of it.
 func (s *RuleSet) Known(bucket string) bool {
-	return len(s.anywhere) > 0 || len(s.byBucket[bucket]) > 0 || slices.ContainsFunc(s.Off, func(r *Rule) bool {
+	return s.Buckets[bucket] != nil || len(s.anywhere) > 0 || len(s.byBucket[bucket]) > 0 || slices.ContainsFunc(s.Off, func(r *Rule) bool {
 		return len(r.Buckets) == 0 || slices.Contains(r.Buckets, bucket)
 	})
 }
@@ -68,9 +70,10 @@ func (s *RuleSet) candidates(ev *Event) []*Rule {
 }
 
 // Match asks the rules that the event's bucket concerns, in order, and returns
-// a verdict of each and the rules that matched. It is pure: the same event and
-// rules give the same answer at any time.
-func (s *RuleSet) Match(scope *Scope) (verdicts []Verdict, matched []*Rule) {
+// a verdict of each and the rules that matched. refused are those that do not
+// take the event, and why. It is pure: the same arguments give the same answer at
+// any time, but for Verdict.Slow.
+func (s *RuleSet) Match(scope *Scope, refused map[*Rule]string) (verdicts []Verdict, matched []*Rule) {
 	candidates := s.candidates(scope.event)
 	verdicts = make([]Verdict, 0, len(candidates))
 	var stopper *Rule
@@ -79,7 +82,15 @@ func (s *RuleSet) Match(scope *Scope) (verdicts []Verdict, matched []*Rule) {
 			verdicts = append(verdicts, Verdict{Rule: r.Name, Outcome: NoMatch, Why: fmt.Sprintf("not asked: rule %q matched and says stop", stopper.Name)})
 			continue
 		}
+		if why, ok := refused[r]; ok {
+			verdicts = append(verdicts, Verdict{Rule: r.Name, Outcome: NoMatch, Why: why})
+			continue
+		}
+		began := s.now()
 		v := r.verdict(scope)
+		if took := s.now().Sub(began); took > SlowRule {
+			v.Slow = took
+		}
 		verdicts = append(verdicts, v)
 		if v.Outcome != Matched {
 			continue

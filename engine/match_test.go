@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestMatchAsksTheRightRulesInOrder(t *testing.T) {
@@ -17,7 +20,7 @@ func TestMatchAsksTheRightRulesInOrder(t *testing.T) {
 		{Name: "stops", Stop: true},
 		{Name: "late"},
 	}, "h")
-	verdicts, matched := set.Match(NewScope(jsonEvent(`{}`)))
+	verdicts, matched := set.Match(NewScope(jsonEvent(`{}`)), nil)
 	var names []string
 	for _, r := range matched {
 		names = append(names, r.Name)
@@ -63,7 +66,7 @@ func TestKnownBuckets(t *testing.T) {
 // TestPanicInMatchingKeepsTheEvent: the event is stored without runs.
 func TestPanicInMatchingKeepsTheEvent(t *testing.T) {
 	set := NewRuleSet([]*Rule{{Name: "a"}, {Name: "b", When: &Condition{}}}, "h")
-	a, _ := judge(set, jsonEvent(`{}`), "")
+	a, _ := judge(set, jsonEvent(`{}`), trust{}, "")
 	if a.MatchErr == "" || a.Runs != nil || a.Event == nil {
 		t.Errorf("judge = %+v, want the event, the panic and no runs", a)
 	}
@@ -106,7 +109,7 @@ func TestParseErrorIsKept(t *testing.T) {
 		`{"a":1}`:   "",
 		``:          "",
 	} {
-		if a, _ := judge(set, jsonEvent(body), ""); a.BodyErr != want {
+		if a, _ := judge(set, jsonEvent(body), trust{}, ""); a.BodyErr != want {
 			t.Errorf("BodyErr of %q = %q, want %q", body, a.BodyErr, want)
 		}
 	}
@@ -132,5 +135,33 @@ func TestVerdictNamesThePartThatDecided(t *testing.T) {
 				t.Errorf("verdict of %s = %+v, want %q", tt.when, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestSlowRuleIsTold has the clock go on by a step at each look.
+func TestSlowRuleIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		step time.Duration
+		want time.Duration
+	}{
+		{100 * time.Millisecond, 0},
+		{101 * time.Millisecond, 101 * time.Millisecond},
+	} {
+		set := NewRuleSet([]*Rule{{Name: "a"}}, "h")
+		clock := time.Now()
+		set.now = func() time.Time {
+			clock = clock.Add(tt.step)
+			return clock
+		}
+		verdicts, _ := set.Match(NewScope(jsonEvent(`{}`)), nil)
+		if got := verdicts[0].Slow; got != tt.want {
+			t.Errorf("a rule that took %s is slow: %s, want %s", tt.step, got, tt.want)
+		}
+		var out strings.Builder
+		e := &Engine{log: slog.New(slog.NewTextHandler(&out, nil))}
+		e.logVerdict(jsonEvent(`{}`), verdicts[0], false)
+		if told := strings.Contains(out.String(), "rule is slow to ask"); told != (tt.want > 0) {
+			t.Errorf("log says %q", out.String())
+		}
 	}
 }

@@ -148,9 +148,11 @@ func (p *patcher) binary(node *ast.Node, n *ast.BinaryNode) {
 	case n.Operator == "matches":
 		pattern := n.Right
 		if text, ok := pattern.(*ast.StringNode); ok {
-			if re, err := regexp.Compile(text.Value); err == nil { // else the checker says so
-				pattern = &ast.ConstantNode{Value: re}
+			re, err := regexp.Compile(text.Value)
+			if err != nil {
+				return // the checker says so
 			}
+			pattern = &ast.ConstantNode{Value: re}
 		}
 		ast.Patch(node, call(fnMatches, n.Left, pattern))
 	case p.top.ands[n.Location().From]:

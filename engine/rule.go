@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"time"
 )
 
@@ -17,6 +18,10 @@ type Rule struct {
 	Timeout time.Duration // of one attempt; 0: DefaultTimeout
 	Retry   Retry
 	Steps   []Step // none: a rule that only cancels
+
+	Verify     Verifier // who knows the sender; nil: the bucket's
+	VerifyNone bool     // nobody is asked, not even the bucket's
+	Respond    *Respond // nil: the bucket's
 
 	ForEach     *ForEach // nil: one run for the event
 	Concurrency Concurrency
@@ -162,6 +167,9 @@ type RuleSet struct {
 	Hash    string   // of all rules
 	Secrets []Secret // values to mask wherever output is kept
 
+	Buckets map[string]*Bucket // by name or id: what is said of a bucket beside its rules
+	Proxies []netip.Prefix     // whose word about a sender's address is taken
+
 	MaxRuns    int // runs at one time; 0: 4 × CPUs
 	QueueLimit int // runs that may wait; beyond it no event is taken. 0: DefaultQueueLimit
 
@@ -174,4 +182,5 @@ type RuleSet struct {
 	anywhere []*Rule            // rules that name none, in order
 	byName   map[string]*Rule
 	order    map[*Rule]int
+	now      func() time.Time // what tests replace
 }

@@ -23,6 +23,7 @@ type Scope struct {
 	parsed bool
 	doc    document
 	docErr error
+	paths  []string // of View.Files
 
 	eval evaluation
 	vm   vm.VM
@@ -66,6 +67,7 @@ type View struct {
 	Element *Element      // nil: none
 	Run     *Run          // `run`; nil: none
 	Err     string        // `error`, where there is a Run
+	Files   []string      // where the files of the event are on this machine, in their order; nil: nowhere
 }
 
 // Element is the value that a run of ForEach is for.
@@ -77,7 +79,7 @@ type Element struct {
 // With returns the world of the same event with v in it.
 func (s *Scope) With(v View) *Scope {
 	w := NewScope(s.event)
-	w.parsed, w.doc, w.docErr, w.used = s.parsed, s.doc, s.docErr, s.used
+	w.parsed, w.doc, w.docErr, w.used, w.paths = s.parsed, s.doc, s.docErr, s.used, v.Files
 	steps := make(map[string]any, len(v.Steps))
 	for _, r := range v.Steps {
 		steps[r.Step] = stepValue(r)
@@ -102,16 +104,18 @@ func (s *Scope) BodyErr() error { return s.docErr }
 func worldTypes() types.Map {
 	texts := types.TypeOf(map[string]string{})
 	return types.Map{
-		"bucket":    types.String,
-		"bucket_id": types.String,
-		"input":     types.String,
-		"method":    types.String,
-		"path":      types.String,
-		"query":     texts,
-		"headers":   texts,
-		"body":      types.Any,
-		"raw":       types.String,
-		"meta":      texts,
+		"bucket":     types.String,
+		"bucket_id":  types.String,
+		"input":      types.String,
+		"method":     types.String,
+		"path":       types.String,
+		"query":      texts,
+		"headers":    texts,
+		"body":       types.Any,
+		"files":      types.Array(fileTypes()),
+		"cloudevent": types.Any,
+		"raw":        types.String,
+		"meta":       texts,
 		"event": types.Map{
 			"id":       types.String,
 			"received": types.TypeOf(time.Time{}),
@@ -125,8 +129,15 @@ func worldTypes() types.Map {
 	}
 }
 
+// fileTypes are the fields of each of `files`.
+func fileTypes() types.Map {
+	return types.Map{"field": types.String, "name": types.String, "type": types.String, "size": types.Int, "path": types.String}
+}
+
 // lazyNames are filled into the world only for expressions that read them.
-func lazyNames() []string { return []string{"body", "raw", "query", "headers", "meta"} }
+func lazyNames() []string {
+	return []string{"body", "files", "cloudevent", "raw", "query", "headers", "meta"}
+}
 
 // fill puts the lazy name into the world.
 func (s *Scope) fill(name string) {
@@ -137,6 +148,12 @@ func (s *Scope) fill(name string) {
 	case "body":
 		s.parseBody()
 		s.world["body"] = s.doc.value
+	case "files":
+		s.parseBody()
+		s.world["files"] = s.filesValue()
+	case "cloudevent":
+		s.parseBody()
+		s.world["cloudevent"] = s.doc.event
 	case "raw":
 		s.world["raw"] = string(s.event.Body)
 	case "query":
@@ -153,7 +170,21 @@ func (s *Scope) parseBody() {
 		return
 	}
 	s.parsed = true
-	s.doc, s.docErr = parseBody(s.header("Content-Type"), s.event.Body)
+	s.doc, s.docErr = parseBody(s.event.Header, s.event.Body)
+}
+
+// filesValue has the fields of fileTypes for each file of a multipart body. The
+// path is "" in conditions, which nothing is written for.
+func (s *Scope) filesValue() []any {
+	list := make([]any, len(s.doc.files))
+	for i, f := range s.doc.files {
+		path := ""
+		if i < len(s.paths) {
+			path = s.paths[i]
+		}
+		list[i] = map[string]any{"field": f.Field, "name": f.Name, "type": f.Type, "size": len(f.Data), "path": path}
+	}
+	return list
 }
 
 // header returns the first value of a header, whatever its case on either side.

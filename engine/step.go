@@ -268,7 +268,7 @@ func (a *attempt) scope(err string) *Scope {
 			results = append(results, &StepResult{Step: s.ID, State: StepNotRun, Output: Output{ExitCode: -1}})
 		}
 	}
-	return NewScope(a.event).With(View{Steps: results, Element: a.element, Run: a.run, Err: a.mask.string(err)})
+	return NewScope(a.event).With(View{Steps: results, Element: a.element, Run: a.run, Err: a.mask.string(err), Files: a.files.paths})
 }
 
 // done are the results of the steps of a phase that earlier attempts ended.
@@ -289,6 +289,9 @@ func (a *attempt) done(phase Phase) []*StepResult {
 // doStep asks the step's condition and does its action. The result is told the
 // output; its state only where the step is skipped.
 func (a *attempt) doStep(ctx context.Context, step *Step, result *StepResult) error {
+	if err := a.layFiles(); err != nil {
+		return err
+	}
 	scope := a.scope(a.run.Err)
 	if step.If != nil {
 		ok, _, err := step.If.Eval(scope)

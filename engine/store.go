@@ -55,6 +55,11 @@ type Store interface {
 	// Runs returns what the filter asks for, the newest first.
 	Runs(ctx context.Context, f RunFilter) ([]*Run, error)
 
+	// Reject keeps a rejection, and the newest MaxRejections of them. It returns
+	// ErrUnavailable, wrapped, when Accept does. Rejections gives what was kept.
+	Reject(ctx context.Context, r Rejection) error
+	Rejections(ctx context.Context, f RejectionFilter) ([]Rejection, error)
+
 	// SetPaused notes the rules that a person has paused, "" for all rules;
 	// Paused returns them, sorted.
 	SetPaused(ctx context.Context, rules []string) error
@@ -132,6 +137,9 @@ type Receipt struct {
 	Duplicate bool
 	KeptAs    string // id of the event itself, where it is kept beside the first one; or ""
 	Runs      []Ref
+
+	Challenge *Challenge // not nil: this is the answer. Event is "" where nothing is kept
+	reply     *reply     // nil: the receipt is the answer
 }
 
 // Errors that callers of a Store and of Engine.Submit tell apart.

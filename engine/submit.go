@@ -23,7 +23,10 @@ const (
 //
 // An ID and a time of receipt are given to an event that has none. The error
 // wraps ErrBusy where too many events are being accepted or too many runs wait,
-// ErrUnavailable where the store takes none; nothing of the event is kept then.
+// ErrUnavailable where the store takes none, ErrNotVerified or ErrNotAllowed where
+// its sender is not trusted; nothing of the event is kept then.
+//
+// What is kept, and all that rules see, has no credentials in it any more.
 //
 // Where all that the event would start is done by the runs of an earlier one,
 // the receipt is a duplicate's and tells of that one.
@@ -39,13 +42,28 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	if ev.Received.IsZero() {
 		ev.Received = time.Now().UTC()
 	}
-	a, f := judge(e.rules.Load(), ev, e.instance)
+	rules := e.rules.Load()
+	t := rules.trust(ctx, ev)
+	if t.rejected != nil {
+		return Receipt{}, e.reject(ctx, ev, t)
+	}
+	if c := t.challenge; c != nil && !c.Signed {
+		e.log.Debug("question of a service answered", "bucket", ev.Bucket) // whoever asks
+		return Receipt{Challenge: c}, nil
+	}
+	rules.maskEvent(ev, t.asked)
+	if ev.Header.Get("Content-Encoding") != "" {
+		e.inflating <- struct{}{}
+		defer func() { <-e.inflating }()
+	}
+	a, f := judge(rules, ev, t, e.instance)
 	receipt, err := e.store.Accept(ctx, a)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("accept event: %w", err)
 	}
-	e.logAccepted(a, receipt)
+	e.logAccepted(a, receipt, t.challenge != nil)
 	if receipt.Duplicate {
+		receipt.reply = rules.reply(ev, nil)
 		return receipt, nil
 	}
 	e.tell(f.changed)
@@ -68,7 +86,10 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 			receipt.Runs[i].State = Tripped // all that it does is on_trip
 		}
 	}
-	return f.receipt(receipt, a.Runs), nil
+	receipt = f.receipt(receipt, a.Runs)
+	receipt.Challenge = t.challenge
+	receipt.reply = rules.reply(ev, a.Runs)
+	return receipt, nil
 }
 
 // receipt is what the sender gets to know: where every run is a duplicate, the
@@ -128,8 +149,11 @@ func (e *Engine) queueFull() error {
 
 // judge asks the rules about the event. A panic in there must not cost the
 // event: it is kept without runs, with what happened.
-func judge(rules *RuleSet, ev *Event, instance string) (a *Acceptance, f *fate) {
+func judge(rules *RuleSet, ev *Event, t trust, instance string) (a *Acceptance, f *fate) {
 	a = &Acceptance{Event: ev, Rules: rules.Hash}
+	if t.challenge != nil { // no rule is asked about what was answered
+		return a, newFate(nil)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			a.MatchErr = fmt.Sprintf("matching panicked: %v", r)
@@ -137,7 +161,7 @@ func judge(rules *RuleSet, ev *Event, instance string) (a *Acceptance, f *fate) 
 		}
 	}()
 	scope := NewScope(ev)
-	verdicts, matched := rules.Match(scope)
+	verdicts, matched := rules.Match(scope, t.refused)
 	a.Verdicts = verdicts
 	var all []*plan
 	for _, r := range matched {
@@ -227,14 +251,18 @@ func (e *Engine) tell(changed []Run) {
 	}
 }
 
-// logAccepted tells what came and what it started: never what was in it.
-func (e *Engine) logAccepted(a *Acceptance, receipt Receipt) {
+// logAccepted tells what came and what it started: never what was in it. answered
+// says that it was the question of a service.
+func (e *Engine) logAccepted(a *Acceptance, receipt Receipt, answered bool) {
 	ev := a.Event
 	if receipt.Duplicate {
 		e.log.Info("event is a duplicate", "event", receipt.Event, "bucket", ev.Bucket)
 		return
 	}
 	e.log.Info("event received", "event", ev.ID, "bucket", ev.Bucket, "method", ev.Method, "bytes", len(ev.Body), "runs", len(a.Runs))
+	if answered {
+		e.log.Info("question of a service answered", "event", ev.ID, "bucket", ev.Bucket)
+	}
 	if a.MatchErr != "" {
 		e.log.Error("no rule could be asked", "event", ev.ID, "err", a.MatchErr)
 	}
@@ -248,7 +276,7 @@ func (e *Engine) logAccepted(a *Acceptance, receipt Receipt) {
 	for i, v := range a.Verdicts {
 		e.logVerdict(ev, v, len(a.Runs) == 0 && i < maxToldVerdicts)
 	}
-	if len(a.Runs) == 0 && len(a.Verdicts) == 0 {
+	if len(a.Runs) == 0 && len(a.Verdicts) == 0 && !answered {
 		e.log.Info("no rule that is switched on is for this bucket", "event", ev.ID, "bucket", ev.Bucket)
 	}
 }
@@ -259,6 +287,9 @@ const maxToldVerdicts = 5
 
 func (e *Engine) logVerdict(ev *Event, v Verdict, told bool) {
 	attrs := []any{"rule", v.Rule, "event", ev.ID}
+	if v.Slow > 0 {
+		e.log.Warn("rule is slow to ask: every event of its bucket waits for it", append(attrs, "took", v.Slow.Round(time.Millisecond))...)
+	}
 	switch {
 	case v.Outcome == Matched:
 		if v.Why != "" { // it starts nothing all the same

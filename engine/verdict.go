@@ -1,5 +1,7 @@
 package engine
 
+import "time"
+
 // Outcome says what a rule made of an event.
 type Outcome string
 
@@ -10,6 +12,9 @@ const (
 	Errored Outcome = "error" // the condition failed at run time: counts as no match
 )
 
+// SlowRule is the time from which on the log warns of a rule that an event asks.
+const SlowRule = 100 * time.Millisecond
+
 // Verdict is what one rule made of one event. Rules that a bucket does not
 // concern give none.
 type Verdict struct {
@@ -17,4 +22,8 @@ type Verdict struct {
 	Outcome Outcome  `json:"outcome"`
 	Why     string   `json:"why,omitempty"`     // for people: what decided, where it is not a match
 	Missing []string `json:"missing,omitempty"` // fields of the body that the condition read and that are not there
+
+	// Slow is the time that the rule took, the body's first reading included, where
+	// that is more than SlowRule; else 0.
+	Slow time.Duration `json:"slow,omitempty"`
 }

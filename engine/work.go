@@ -39,6 +39,8 @@ type attempt struct {
 	decisive *StepResult // of the one that ran last before the closing ones; nil: none did
 	last     *StepResult // of the step that ran last; nil: none did
 	command  *StepResult // of the command that ran last; nil: none did
+
+	files eventFiles
 }
 
 // Why a run waits although its turn has come, and for how long.
@@ -119,6 +121,7 @@ func (e *Engine) try(ctx, acting context.Context, h *handle, ref Ref) *Ref {
 		return again
 	}
 	a.handle = h
+	defer a.dropFiles()
 	if again, ends := a.actions(acting); !ends {
 		return again
 	}
@@ -543,6 +546,12 @@ func (e *Engine) ended(run Run) {
 	if run.State.Finished() {
 		e.mu.Lock()
 		e.counts[run.State]++
+		for _, ended := range e.waiters[run.ID] {
+			select {
+			case ended <- struct{}{}:
+			default: // it was told
+			}
+		}
 		e.mu.Unlock()
 	}
 	e.onChange(run)

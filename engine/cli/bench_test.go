@@ -62,7 +62,7 @@ func BenchmarkSpawn(b *testing.B) {
 // and does not match, from 16 senders: request, match, commit, answer.
 func BenchmarkIntake(b *testing.B) {
 	p := newPipeline(b, `rules: [{name: a, bucket: a, when: 'body.ref == "x"', actions: [{exec: [/bin/true]}]}]`)
-	srv := httptest.NewServer(server.New(server.Options{Inbox: inbox{p.engine}}).Handler())
+	srv := httptest.NewServer(server.New(server.Options{Inbox: inbox{engine: p.engine}}).Handler())
 	defer srv.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	defer client.CloseIdleConnections()

@@ -20,17 +20,19 @@ func imports() map[string][]string {
 	const expr, sqlite, sys = "github.com/expr-lang/expr", "github.com/ncruces/go-sqlite3", "golang.org/x/sys"
 	return map[string][]string{
 		".":                 {"hookrun/engine/cli"},
-		"engine":            {expr, "github.com/bmatcuk/doublestar/v4", "github.com/agnivade/levenshtein", "github.com/google/uuid"},
+		"engine":            {"hookrun/engine/payload", expr, "github.com/bmatcuk/doublestar/v4", "github.com/agnivade/levenshtein", "github.com/google/uuid"},
 		"engine/enginetest": {"hookrun/engine"},
 		"engine/control":    {"hookrun/engine"},
-		"engine/rules":      {"hookrun/engine", "hookrun/actions", "gopkg.in/yaml.v3", "github.com/fsnotify/fsnotify"},
+		"engine/verify":     {"github.com/go-jose/go-jose/v4"},
+		"engine/payload":    {"github.com/klauspost/compress", "golang.org/x/text", "gopkg.in/yaml.v3"},
+		"engine/rules":      {"hookrun/engine", "hookrun/engine/verify", "hookrun/actions", "gopkg.in/yaml.v3", "github.com/fsnotify/fsnotify"},
 		"engine/store":      {"hookrun/engine", sqlite, sys},
-		"engine/cli": {"hookrun/engine", "hookrun/engine/control", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/actions", "hookrun/relay", "hookrun/relay/server",
+		"engine/cli": {"hookrun/engine", "hookrun/engine/control", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/engine/verify", "hookrun/actions", "hookrun/relay", "hookrun/relay/server",
 			"github.com/lmittmann/tint", "github.com/mattn/go-isatty", sys},
 		"actions":         {"hookrun/engine", sys},
 		"relay":           {"github.com/gorilla/websocket"},
 		"relay/relaytest": {"github.com/gorilla/websocket"},
-		"relay/server":    {},
+		"relay/server":    {"golang.org/x/time"},
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,7 +34,9 @@ func loadText(t *testing.T, text string) (*rules.Generation, []rules.Problem) {
 	}
 	text = strings.ReplaceAll(text, "/run/secrets/relay", token)
 	return rules.Parse([]rules.File{{Path: "rules.yaml", Data: []byte(text)}}, rules.Options{
-		Getenv: func(name string) (string, bool) { return "value of " + name, true },
+		Getenv: func(name string) (string, bool) { // a form that every scheme takes
+			return "whsec_" + base64.StdEncoding.EncodeToString([]byte("the value of "+name)), true
+		},
 	})
 }
 

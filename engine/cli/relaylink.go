@@ -3,27 +3,28 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"reflect"
 	"sync"
 
-	"hookrun/engine"
 	"hookrun/engine/rules"
 	"hookrun/relay"
 )
 
 // relayLink keeps the relay client that the rules in force ask for.
 type relayLink struct {
-	engine *engine.Engine
-	log    *slog.Logger
-	hurry  <-chan struct{}
-	wake   chan struct{} // holds a token when wanted has changed; never closed
+	answers answers
+	client  *http.Client // for answers
+	log     *slog.Logger
+	hurry   <-chan struct{}
+	wake    chan struct{} // holds a token when wanted has changed; never closed
 
 	mu     sync.Mutex // guards wanted
 	wanted rules.Relay
 }
 
-func newRelayLink(e *engine.Engine, log *slog.Logger, hurry <-chan struct{}) *relayLink {
-	return &relayLink{engine: e, log: log, hurry: hurry, wake: make(chan struct{}, 1)}
+func newRelayLink(a answers, client *http.Client, log *slog.Logger, hurry <-chan struct{}) *relayLink {
+	return &relayLink{answers: a, client: client, log: log, hurry: hurry, wake: make(chan struct{}, 1)}
 }
 
 // set says what relay the rules ask for from now on.
@@ -66,15 +67,7 @@ func (l *relayLink) until(ctx context.Context, want rules.Relay) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if want.Configured() && (want.All || len(want.Buckets) > 0) {
-		client := relay.NewClient(relay.Options{
-			URL: want.URL, Key: want.Key.Reveal(), Secret: want.Secret.Reveal(), Buckets: want.Buckets,
-			Handle: fromRelay(l.engine, want.URL), Log: l.log, UserAgent: "hookrun/" + version(), Hurry: l.hurry,
-		})
-		wg.Go(func() {
-			if err := client.Run(ctx); err != nil {
-				l.log.Error("no webhooks come from the relay", "err", err)
-			}
-		})
+		wg.Go(func() { l.connect(ctx, want) })
 	}
 	select {
 	case <-l.wake:
@@ -82,4 +75,28 @@ func (l *relayLink) until(ctx context.Context, want rules.Relay) {
 	case <-ctx.Done():
 	}
 	stop()
+}
+
+// connect runs a client of the relay, and what answers it, until ctx ends.
+func (l *relayLink) connect(ctx context.Context, want rules.Relay) {
+	key, secret, agent := want.Key.Reveal(), want.Secret.Reveal(), "hookrun/"+version()
+	to := relay.NewAnswers(relay.AnswerOptions{URL: want.URL, Key: key, Secret: secret, Client: l.client, Log: l.log, UserAgent: agent})
+	from := &relayAnswers{answers: l.answers, url: want.URL, to: to, log: l.log, slots: make(chan struct{}, maxOutcomes)}
+	client := relay.NewClient(relay.Options{
+		URL: want.URL, Key: key, Secret: secret, Buckets: want.Buckets,
+		Handle: from.handle, Log: l.log, UserAgent: agent, Hurry: l.hurry,
+	})
+	answering, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := to.Run(answering); err != nil {
+			l.log.Error("the relay is not told what becomes of webhooks", "err", err)
+		}
+	})
+	if err := client.Run(ctx); err != nil {
+		l.log.Error("no webhooks come from the relay", "err", err)
+	}
+	from.waiting.Wait()
+	stop()
+	wg.Wait()
 }

@@ -3,12 +3,15 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"hookrun/engine/rules"
+	"hookrun/engine/verify"
 )
 
 // loader reads the rules and keeps the good generations.
@@ -25,13 +28,24 @@ type loader struct {
 
 func newLoader(p Process, o runOptions, client *http.Client, log *slog.Logger) *loader {
 	l := &loader{
-		paths: o.rules, options: rules.Options{Client: client, Guard: guard(o)}, archive: openArchive(o.data), log: log,
+		paths: o.rules, options: rules.Options{Client: client, Guard: guard(o), Exposed: exposed(o.listen)}, archive: openArchive(o.data), log: log,
 		tell: func(problems []rules.Problem) { printProblems(p, problems) },
 	}
 	if o.logFormat == "json" {
 		l.tell = l.logProblems
 	}
 	return l
+}
+
+// exposed reports whether an intake on the address takes webhooks from other
+// machines.
+func exposed(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false // "", or what can't be listened on
+	}
+	addr, err := netip.ParseAddr(host)
+	return host != "localhost" && (err != nil || !addr.Unmap().IsLoopback())
 }
 
 // guard are the files and folders of hookrun's own: a payload that could write
@@ -61,8 +75,22 @@ func openArchive(data string) *rules.Archive {
 	return rules.OpenArchive(filepath.Join(data, "generations"))
 }
 
+// load reads the files. It is called by one goroutine at a time.
 func (l *loader) load() (*rules.Generation, []rules.Problem) {
-	return rules.Load(l.paths, l.options)
+	g, problems := rules.Load(l.paths, l.options)
+	if g != nil {
+		l.options.Former = former(g.Verified)
+	}
+	return g, problems
+}
+
+// former are secrets that senders may still use once the rules have others.
+func former(secrets []verify.Known) []verify.Known {
+	var all []verify.Known
+	for _, k := range secrets {
+		all = append(all, verify.Known{Name: k.Name + " before the rules were edited last", Secret: k.Secret})
+	}
+	return all
 }
 
 // first returns the rules to start with: those of the files, or, where these

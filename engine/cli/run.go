@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"hookrun/actions"
 	"hookrun/engine"
+	"hookrun/engine/control"
 	"hookrun/engine/rules"
 	"hookrun/engine/store"
 	"hookrun/relay/server"
@@ -230,7 +232,7 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
-	r.relay = newRelayLink(r.engine, r.log, r.hurry)
+	r.relay = newRelayLink(r.answers(), r.client, r.log, r.hurry)
 	r.relay.set(r.first.Relay)
 	if err := r.listen(ctx); err != nil {
 		return err
@@ -300,8 +302,15 @@ func (r *running) listen(ctx context.Context) error {
 	if r.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
 		return withHint(err, "%s", listenHint(address))
 	}
-	r.intake = server.New(server.Options{Inbox: inbox{r.engine}, Log: r.log, Health: r.health, Hurry: r.hurry, LocalOnly: local})
+	r.intake = server.New(server.Options{
+		Inbox: inbox{r.engine, r.answers()}, Log: r.log, Health: r.health, Hurry: r.hurry, LocalOnly: local,
+		Proxies: func() []netip.Prefix { return r.engine.Rules().Proxies },
+	})
 	return nil
+}
+
+func (r *running) answers() answers {
+	return answers{engine: r.engine, desk: &control.Local{Store: r.store, Live: r.engine}}
 }
 
 func listenHint(address string) string {

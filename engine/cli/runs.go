@@ -259,6 +259,9 @@ func (o *listOptions) printSummary(ctx context.Context, d control.Desk, out scre
 		}
 		out.line(fmt.Sprintf("ended since %s: %s", clock(s.Since), cmp.Or(strings.Join(ended, ", "), "none")))
 	}
+	if s.Rejected > 0 {
+		out.line(fmt.Sprintf("rejected: %d, hookrun rejected says why", s.Rejected))
+	}
 	out.line(fmt.Sprintf("waiting: %d", s.Waiting))
 	out.line(pausedLine(s.Paused))
 	return nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,11 +31,15 @@ const patience = 60 * time.Second
 //
 // Beside testscript's own commands there are:
 //
-//	relay [cut|stop|restart]       starts a relay ($RELAY_URL, $RELAY_KEY, $RELAY_SECRET), or breaks it
+//	relay [plain]                  starts a relay ($RELAY_URL, $RELAY_KEY, $RELAY_SECRET); a plain one can carry text alone
+//	relay cut|stop|restart         breaks it
+//	relay refuse STATUS…           has it refuse the next answers
 //	subscribed [N]                 waits for N subscribers of the relay, by default 1
 //	deliver BUCKET FILE [HEADER…]  sends the HTTP request in the file through the relay, with each 'Name: value' in
 //	                               place of its own; where it has no Content-Length, all behind its header is the body
-//	post URL FILE [HEADER…]        sends it over HTTP; the answer goes to stdout
+//	answered [sent|failed]         waits until the relay has an answer to what was delivered last, or one with this
+//	                               outcome; all answers to it go to stdout
+//	post [-i] URL FILE [HEADER…]   sends it over HTTP; the answer goes to stdout, with -i with its header
 //	sink [STATUS…]                 starts a server ($SINK) that appends what it is sent to the file calls,
 //	                               and answers with the statuses in turn, the last one for ever
 //	expand FILE…                   puts the values of $RELAY_URL, $SINK, $WORK and $ADDRESS into files
@@ -60,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"relay":      cmdRelay,
 			"subscribed": cmdSubscribed,
 			"deliver":    cmdDeliver,
+			"answered":   cmdAnswered,
 			"post":       cmdPost,
 			"sink":       cmdSink,
 			"expand":     cmdExpand,
@@ -77,15 +83,18 @@ func TestScripts(t *testing.T) {
 }
 
 // world is what one script has started. Its type is also the key to it.
-type world struct{ relay *relaytest.Server }
+type world struct {
+	relay     *relaytest.Server
+	delivered string // the id of the last delivery
+}
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(world{}).(*world) }
 
 func cmdRelay(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	switch {
-	case len(args) == 0:
-		srv, err := relaytest.Start(relaytest.Options{Key: "buildbox", Secret: "relay-s3cret"})
+	case len(args) == 0, args[0] == "plain":
+		srv, err := relaytest.Start(relaytest.Options{Key: "buildbox", Secret: "relay-s3cret", Plain: len(args) > 0})
 		ts.Check(err)
 		ts.Defer(srv.Close)
 		w.relay = srv
@@ -98,8 +107,14 @@ func cmdRelay(ts *testscript.TestScript, _ bool, args []string) {
 		w.relay.Stop()
 	case args[0] == "restart":
 		ts.Check(w.relay.Restart())
+	case args[0] == "refuse":
+		for _, arg := range args[1:] {
+			status, err := strconv.Atoi(arg)
+			ts.Check(err)
+			w.relay.RefuseLogs(status)
+		}
 	default:
-		ts.Fatalf("usage: relay [cut|stop|restart]")
+		ts.Fatalf("usage: relay [plain|cut|stop|restart|refuse STATUS…]")
 	}
 }
 
@@ -142,17 +157,49 @@ func cmdDeliver(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: deliver BUCKET FILE [HEADER…]")
 	}
 	req, body := request(ts, args[1:])
-	_, err := worldOf(ts).relay.Send(args[0], relaytest.Webhook{
+	w := worldOf(ts)
+	id, err := w.relay.Send(args[0], relaytest.Webhook{
 		Method: req.Method, Query: req.URL.RawQuery, Header: req.Header, Body: body,
 	})
+	w.delivered = id
 	if neg != (err != nil) {
 		ts.Fatalf("deliver: %v", err)
 	}
 }
 
+func cmdAnswered(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	answers := func() []relaytest.Log {
+		return slices.DeleteFunc(w.relay.Logs(), func(l relaytest.Log) bool { return l.ID != w.delivered })
+	}
+	wanted := func(l relaytest.Log) bool { return len(args) == 0 || l.Status == args[0] }
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for !slices.ContainsFunc(answers(), wanted) {
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			ts.Fatalf("the relay has these answers, and not %v: %+v", args, answers())
+		}
+	}
+	printLogs(ts.Stdout(), answers())
+}
+
+func printLogs(w io.Writer, logs []relaytest.Log) {
+	for _, l := range logs {
+		fmt.Fprintf(w, "%d outcome=%s %s\n%s\n", l.StatusCode, l.Status, l.Header, l.Body)
+	}
+}
+
 func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
+	withHeader := len(args) > 0 && args[0] == "-i"
+	if withHeader {
+		args = args[1:]
+	}
 	if len(args) < 2 {
-		ts.Fatalf("usage: post URL FILE [HEADER…]")
+		ts.Fatalf("usage: post [-i] URL FILE [HEADER…]")
 	}
 	from, body := request(ts, args[1:])
 	req, err := http.NewRequest(from.Method, args[0], bytes.NewReader(body))
@@ -163,7 +210,11 @@ func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	ts.Check(err)
-	fmt.Fprintf(ts.Stdout(), "%s\n%s", resp.Status, answer)
+	fmt.Fprintln(ts.Stdout(), resp.Status)
+	if withHeader {
+		ts.Check(resp.Header.Write(ts.Stdout()))
+	}
+	fmt.Fprintf(ts.Stdout(), "%s", answer)
 	if neg != (resp.StatusCode/100 != 2) {
 		ts.Fatalf("post: %s: %s", resp.Status, answer)
 	}

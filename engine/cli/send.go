@@ -28,6 +28,9 @@ A body that is JSON is sent as application/json, another as a form, unless a
 a whole HTTP request, as a sender wrote it, is sent as that: its method, query,
 headers and body.
 
+With -sign or -rules it is signed as a sender would: -sign github -secret SECRET,
+or -rules FILE for what the rules say of the bucket.
+
 A hookrun with a relay takes it only where it was started with -listen.
 
 Examples:
@@ -35,6 +38,8 @@ Examples:
   hookrun send -bucket deploys -header 'X-GitHub-Event: push' -body @push.json
   hookrun send -bucket deploys -body @testdata/events/github-push.http
   hookrun send -bucket alerts -method GET -query 'level=high'
+  hookrun send -bucket deploys -sign github -secret '${env:HOOK_SECRET}' -body @push.json
+  hookrun send -bucket deploys -rules rules.yaml -body @push.json
 
 Exit codes: 0 it was accepted, 1 it was not, 2 wrong usage.`
 
@@ -48,6 +53,7 @@ const (
 type webhook struct {
 	bucket, to, method, query, body string
 	headers                         list
+	sign                            signFlags
 }
 
 func sendCommand() command {
@@ -63,6 +69,7 @@ func runSend(ctx context.Context, p Process, c command, args []string) error {
 	fs.Var(&w.headers, "header", "a header, as `'Key: value'`; may be repeated")
 	fs.StringVar(&w.query, "query", "", "the `query`, without ?")
 	fs.StringVar(&w.body, "body", "", "the body as `TEXT`, or @FILE")
+	w.sign.add(fs, "sign")
 	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
 	}
@@ -72,6 +79,11 @@ func runSend(ctx context.Context, p Process, c command, args []string) error {
 	req, err := w.request(ctx, p.Stdin)
 	if err != nil {
 		return err
+	}
+	if w.sign.bucket = w.bucket; w.sign.asked() {
+		if req, err = w.sign.signed(req); err != nil {
+			return prefixed("send", err)
+		}
 	}
 	return post(req, p)
 }
@@ -162,11 +174,13 @@ func post(req *http.Request, p Process) error {
 		return fmt.Errorf("send: read the answer: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return refused(resp.Status, answer)
+		return refused(resp, answer)
 	}
 	var receipt server.Receipt
-	if err := json.Unmarshal(answer, &receipt); err != nil || receipt.Event == "" {
-		return fmt.Errorf("send: %s answered %s, but not as hookrun does", req.URL.Host, resp.Status)
+	if err := json.Unmarshal(answer, &receipt); err != nil || receipt.Event == "" { // what respond says
+		fmt.Fprintf(p.Stdout, "answer %s\n", resp.Status)
+		fmt.Fprintln(p.Stdout, strings.TrimRight(printable(string(answer)), "\n"))
+		return nil
 	}
 	fmt.Fprintf(p.Stdout, "event %s\n", receipt.Event)
 	if receipt.Duplicate {
@@ -194,10 +208,13 @@ func fate(r server.Started) string {
 
 // refused is the error of an answer that is not 2xx: hookrun's own tells what is
 // wrong and the mend.
-func refused(status string, answer []byte) error {
+func refused(resp *http.Response, answer []byte) error {
 	var said struct{ Error, Hint string }
 	if err := json.Unmarshal(answer, &said); err != nil || said.Error == "" {
-		return fmt.Errorf("send: %s: %s", status, strings.TrimSpace(string(answer)))
+		return fmt.Errorf("send: %s: %s", resp.Status, strings.TrimSpace(printable(string(answer))))
 	}
-	return withHint(fmt.Errorf("send: %s: %s", status, said.Error), "%s", said.Hint)
+	if resp.StatusCode == http.StatusUnauthorized {
+		said.Hint = "hookrun rejected says why, on the machine that it runs on"
+	}
+	return withHint(fmt.Errorf("send: %s: %s", resp.Status, printable(said.Error)), "%s", printable(said.Hint))
 }

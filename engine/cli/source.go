@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"hookrun/engine"
 	"hookrun/relay"
@@ -13,7 +14,10 @@ import (
 )
 
 // inbox hands the intake's webhooks to the engine.
-type inbox struct{ engine *engine.Engine }
+type inbox struct {
+	engine  *engine.Engine
+	answers answers
+}
 
 var _ server.Inbox = inbox{}
 
@@ -21,7 +25,7 @@ var _ server.Inbox = inbox{}
 func (i inbox) Known(bucket string) bool { return i.engine.Rules().Known(bucket) }
 
 // Deliver implements server.Inbox.
-func (i inbox) Deliver(ctx context.Context, w server.Webhook) (server.Receipt, error) {
+func (i inbox) Deliver(ctx context.Context, w server.Webhook) (server.Answer, error) {
 	receipt, err := i.engine.Submit(ctx, &engine.Event{
 		Received: w.Received,
 		Source:   engine.SourceIntake,
@@ -35,45 +39,80 @@ func (i inbox) Deliver(ctx context.Context, w server.Webhook) (server.Receipt, e
 	})
 	switch {
 	case errors.Is(err, engine.ErrBusy):
-		return server.Receipt{}, fmt.Errorf("%w: %w", server.ErrBusy, err)
+		return server.Answer{}, fmt.Errorf("%w: %w", server.ErrBusy, err)
 	case errors.Is(err, engine.ErrUnavailable):
-		return server.Receipt{}, fmt.Errorf("%w: %w", server.ErrUnavailable, err)
+		return server.Answer{}, fmt.Errorf("%w: %w", server.ErrUnavailable, err)
+	case errors.Is(err, engine.ErrNotVerified):
+		return server.Answer{}, notVerified(i.engine.Rules(), w.Bucket)
+	case errors.Is(err, engine.ErrNotAllowed):
+		return server.Answer{}, server.ErrForbidden
 	case err != nil:
-		return server.Receipt{}, err
+		return server.Answer{}, err
 	}
-	answer := server.Receipt{Event: receipt.Event, Duplicate: receipt.Duplicate, KeptAs: receipt.KeptAs, Runs: []server.Started{}}
-	for _, r := range receipt.Runs {
-		answer.Runs = append(answer.Runs, server.Started{ID: r.ID, Rule: r.Rule, State: string(r.State), By: r.By})
-	}
-	return answer, nil
+	return i.answer(ctx, receipt), nil
 }
 
-// fromRelay hands the messages of the relay at a URL to the engine.
-func fromRelay(e *engine.Engine, relayURL string) func(context.Context, relay.Message) error {
-	return func(ctx context.Context, m relay.Message) error {
-		bucket := m.BucketName
-		if bucket == "" {
-			bucket = m.BucketID
-		}
-		_, err := e.Submit(ctx, &engine.Event{
-			Source:   engine.SourceRelay,
-			Delivery: delivery(relayURL, m),
-			Bucket:   bucket,
-			BucketID: m.BucketID,
-			Input:    m.InputName,
-			Method:   m.Method,
-			Path:     m.Path,
-			Query:    m.Query,
-			Header:   m.Header,
-			Body:     m.Body,
-			Meta: map[string]string{
-				"id":                 m.ID,
-				"input_id":           m.InputID,
-				"output_name":        m.OutputName,
-				"output_destination": m.OutputDestination,
-			},
-		})
-		return err
+// answer is what the sender gets, now or when the run has ended.
+func (i inbox) answer(ctx context.Context, receipt engine.Receipt) server.Answer {
+	a := server.Answer{Receipt: told(receipt)}
+	if receipt.Waits() {
+		a.Later = func(ctx context.Context) *server.Custom { return i.answers.custom(ctx, receipt) }
+		return a
+	}
+	a.Custom = i.answers.custom(ctx, receipt)
+	return a
+}
+
+// told is what a receipt tells the sender.
+func told(receipt engine.Receipt) server.Receipt {
+	r := server.Receipt{Event: receipt.Event, Duplicate: receipt.Duplicate, KeptAs: receipt.KeptAs, Runs: []server.Started{}}
+	for _, run := range receipt.Runs {
+		r.Runs = append(r.Runs, server.Started{ID: run.ID, Rule: run.Rule, State: string(run.State), By: run.By})
+	}
+	return r
+}
+
+// notVerified tells a sender how to say who it is, where HTTP has a word for it
+// (RFC 9110, 11.6.1).
+func notVerified(rules *engine.RuleSet, bucket string) error {
+	b := rules.Buckets[bucket]
+	if b == nil {
+		return server.ErrNotVerified
+	}
+	asks, ok := b.Verify.(interface{ Authenticate() string })
+	if !ok || asks.Authenticate() == "" {
+		return server.ErrNotVerified
+	}
+	return &server.Refused{
+		Status: http.StatusUnauthorized, Text: server.ErrNotVerified.Error(), Header: http.Header{"Www-Authenticate": {asks.Authenticate()}},
+	}
+}
+
+// event is the event that a relay's message is. url names the relay.
+func event(url string, m relay.Message) *engine.Event {
+	bucket := m.BucketName
+	if bucket == "" {
+		bucket = m.BucketID
+	}
+	return &engine.Event{
+		Received: m.Received,
+		Source:   engine.SourceRelay,
+		Delivery: delivery(url, m),
+		Bucket:   bucket,
+		BucketID: m.BucketID,
+		Input:    m.InputName,
+		Method:   m.Method,
+		Path:     m.Path,
+		Query:    m.Query,
+		Header:   m.Header,
+		Body:     m.Body,
+		Lossy:    m.Lossy,
+		Meta: map[string]string{
+			"id":                 m.ID,
+			"input_id":           m.InputID,
+			"output_name":        m.OutputName,
+			"output_destination": m.OutputDestination,
+		},
 	}
 }
 

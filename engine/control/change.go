@@ -110,7 +110,7 @@ func (l *Local) Summary(ctx context.Context) (Summary, error) {
 	}
 	s := Summary{Paused: paused, Ended: map[engine.State]int64{}}
 	if l.Live != nil {
-		s.Since, s.Ended, s.Waiting = l.Since, l.Live.Counts(), l.Live.Waiting()
+		s.Since, s.Ended, s.Rejected, s.Waiting = l.Since, l.Live.Counts(), l.Live.Rejected(), l.Live.Waiting()
 		return s, nil
 	}
 	refs, err := l.Store.Unfinished(ctx)

@@ -54,6 +54,7 @@ type Hands interface {
 type Live interface {
 	Why(r *engine.Run) string
 	Counts() map[engine.State]int64
+	Rejected() int64
 	Waiting() int
 }
 

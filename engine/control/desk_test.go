@@ -284,11 +284,11 @@ func TestSummary(t *testing.T) {
 
 	since := time.Now()
 	ended := map[engine.State]int64{engine.Done: 7}
-	got, err = (&Local{Store: s, Live: live{waiting: 3, counts: ended}, Since: since}).Summary(t.Context())
+	got, err = (&Local{Store: s, Live: live{waiting: 3, counts: ended, rejected: 5}, Since: since}).Summary(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantEqual(t, "with one", got, Summary{Since: since, Ended: ended, Waiting: 3, Paused: paused})
+	wantEqual(t, "with one", got, Summary{Since: since, Ended: ended, Rejected: 5, Waiting: 3, Paused: paused})
 }
 
 func TestBytesKeepEveryByte(t *testing.T) {

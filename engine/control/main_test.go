@@ -36,13 +36,15 @@ func as(id string, s engine.State) func(*engine.Run) {
 
 // live is a hookrun that says what it is told to.
 type live struct {
-	why     string
-	counts  map[engine.State]int64
-	waiting int
+	why      string
+	counts   map[engine.State]int64
+	waiting  int
+	rejected int64
 }
 
 func (l live) Why(*engine.Run) string         { return l.why }
 func (l live) Counts() map[engine.State]int64 { return l.counts }
+func (l live) Rejected() int64                { return l.rejected }
 func (l live) Waiting() int                   { return l.waiting }
 
 func wantEqual(t *testing.T, what string, got, want any) {

@@ -161,10 +161,11 @@ type Paused struct {
 
 // Summary counts runs.
 type Summary struct {
-	Since   time.Time              `json:"since,omitzero"` // when hookrun was started; zero: none runs
-	Ended   map[engine.State]int64 `json:"ended"`          // runs that came to this end since then
-	Waiting int                    `json:"waiting"`
-	Paused  Paused                 `json:"paused"`
+	Since    time.Time              `json:"since,omitzero"` // when hookrun was started; zero: none runs
+	Ended    map[engine.State]int64 `json:"ended"`          // runs that came to this end since then
+	Rejected int64                  `json:"rejected"`       // events whose sender was not trusted, since then
+	Waiting  int                    `json:"waiting"`
+	Paused   Paused                 `json:"paused"`
 }
 
 // Error is an error for people, with the likely mend.

@@ -24,6 +24,7 @@ type MemStore struct {
 	events     map[string]*memEvent
 	deliveries map[delivery]string // to the event's id
 	runs       map[string]*memRun
+	rejections []engine.Rejection
 	paused     []string // sorted
 	down       error
 }
@@ -115,6 +116,36 @@ func (m *MemStore) checkNew(a *engine.Acceptance) error {
 		ids[r.ID] = true
 	}
 	return nil
+}
+
+// Reject implements engine.Store.
+func (m *MemStore) Reject(ctx context.Context, r engine.Rejection) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return fmt.Errorf("keep rejection %s: %w", r.ID, m.down)
+	}
+	r.Headers = slices.Clone(r.Headers)
+	m.rejections = append(m.rejections, r)
+	m.rejections = m.rejections[max(0, len(m.rejections)-engine.MaxRejections):]
+	return nil
+}
+
+// Rejections implements engine.Store.
+func (m *MemStore) Rejections(ctx context.Context, f engine.RejectionFilter) ([]engine.Rejection, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []engine.Rejection
+	for _, r := range slices.Backward(m.rejections) {
+		if f.Bucket != "" && r.Bucket != f.Bucket || r.Received.Before(f.Since) {
+			continue
+		}
+		r.Headers = slices.Clone(r.Headers)
+		if found = append(found, r); len(found) == f.Limit {
+			break
+		}
+	}
+	return found, nil
 }
 
 // Update implements engine.Store.

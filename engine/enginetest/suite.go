@@ -50,6 +50,7 @@ func TestStore(t *testing.T, open func(t *testing.T) engine.Store) {
 		{"runs by filter", testFilter},
 		{"runs in pages", testPages},
 		{"paused rules", testPaused},
+		{"rejections, the newest of them", testRejections},
 		{"output", testOutput},
 		{"output in random pieces", testRandomOutput},
 		{"16 goroutines accept", testConcurrentAccept},

@@ -23,11 +23,11 @@ func common() []string {
 func keysOf(kind string) []string {
 	switch kind {
 	case "exec", "shell":
-		return []string{"dir", "env", "stdin", "outputs", "detach"}
+		return []string{"dir", "env", "stdin", "outputs", "detach", "run_as", "umask", "limits"}
 	case "file":
 		return []string{"content", "write", "mode"}
 	case "http":
-		return []string{"method", "headers", "body", "json", "expect"}
+		return []string{"method", "headers", "body", "json", "expect", "http_allow"}
 	}
 	return nil
 }
@@ -45,11 +45,11 @@ func (a action) does(kind string, step engine.Step) engine.Action {
 	switch kind {
 	case "exec":
 		x := a.exec()
-		x.Outputs, x.Detach = step.Outputs, a.detach()
+		x.Outputs, x.Detach, x.Bounds = step.Outputs, a.detach(), a.bounds()
 		return x
 	case "shell":
 		x := a.shell()
-		x.Outputs, x.Detach = step.Outputs, a.detach()
+		x.Outputs, x.Detach, x.Bounds = step.Outputs, a.detach(), a.bounds()
 		return x
 	case "file":
 		return a.file()

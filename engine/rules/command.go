@@ -333,6 +333,9 @@ func (a action) detach() bool {
 	if detach && runtime.GOOS == "windows" {
 		a.d.fail(a.values["detach"], "leave it out", "detach needs a Unix system")
 	}
+	if n := a.keyNode("run_as"); detach && n != nil {
+		a.d.fail(n, "let the command change the user: exec: [sudo, -u, NAME, --, …]", "detach and run_as do not go together")
+	}
 	return detach
 }
 

@@ -15,6 +15,7 @@ type decoder struct {
 	rule     string // name of the rule that is being read
 	disabled bool   // it is not enabled: its secrets need not be there
 	unseen   string // the name that for_each gives, where it is not known
+	atOnce   bool   // it is an answer that waits for nothing
 }
 
 // fail notes a problem at the beginning of n.

@@ -24,6 +24,7 @@ type meaning struct {
 	Retry            retryMeaning
 	Keys             map[string]any
 	Roots            []string // where a file is written
+	Allowed          []string `json:",omitempty"` // http_allow of all rules, where a call is made
 }
 
 type retryMeaning struct {
@@ -55,6 +56,9 @@ func (l *loader) hashRule(r *engine.Rule, o object) string {
 	if slices.ContainsFunc(allSteps(r), func(s engine.Step) bool { return s.Action.Kind() == "file" }) {
 		m.Roots = l.roots
 	}
+	if slices.ContainsFunc(allSteps(r), func(s engine.Step) bool { return s.Action.Kind() == "http" }) {
+		m.Allowed = l.allowedTexts
+	}
 	data, _ := json.Marshal(m) // texts, numbers, lists and maps of texts: always possible
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
@@ -75,7 +79,7 @@ func keyOf(item *yaml.Node) string {
 	const enough = 8 // bytes: a rule has at most maxActions
 	does := canonical(item)
 	if m, ok := does.(map[string]any); ok {
-		for _, key := range []string{"retry", "continue_on_error", "on_interrupt", "on_crash"} {
+		for _, key := range []string{"retry", "continue_on_error", "on_interrupt", "on_crash", "limits"} {
 			delete(m, key)
 		}
 	}
@@ -113,6 +117,14 @@ func (l *loader) hashSet() string {
 		fmt.Fprintln(h, r.Hash)
 	}
 	fmt.Fprintln(h, l.maxRuns, l.queueLimit)
+	for _, t := range l.tops {
+		for _, key := range []string{"buckets", "trusted_proxies"} {
+			if n := t.keys.values[key]; n != nil {
+				data, _ := json.Marshal(canonical(n)) // texts, lists and maps of texts: always possible
+				fmt.Fprintf(h, "%s %s\n", key, data)
+			}
+		}
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"hookrun/actions"
 	"hookrun/engine"
+	"hookrun/engine/verify"
 )
 
 // maxRules bounds the rules of one generation, enabled or not.
@@ -30,6 +32,14 @@ type Options struct {
 
 	// Client makes the calls of http actions. nil: a plain one.
 	Client *http.Client
+
+	// Exposed says that the intake takes webhooks from other machines: commands
+	// that anybody could start are a problem then, not only worth a warning.
+	Exposed bool
+
+	// Former are secrets that senders may still use, for the operator's sake: those
+	// of the rules before.
+	Former []verify.Known
 
 	// Guard are files and folders that no `file` action may write to: the rules
 	// themselves, the data folder. The files that are read, and those of secrets,
@@ -65,6 +75,7 @@ type Generation struct {
 	Files    []File
 	Relay    Relay
 	Secrets  []engine.Secret // every secret that was put in somewhere, to mask it in outputs
+	Verified []verify.Known  // the secrets of verify
 	Warnings []Problem
 }
 
@@ -74,6 +85,7 @@ type Generation struct {
 // more than a warning there is no generation.
 func Load(paths []string, o Options) (*Generation, []Problem) {
 	files, unread := read(paths)
+	unread = append(unread, modeProblems(files, false)...)
 	return load(files, unread, o)
 }
 
@@ -82,17 +94,19 @@ func Parse(files []File, o Options) (*Generation, []Problem) { return load(files
 
 // load makes a generation of files. problems are known already.
 func load(files []File, problems []Problem, o Options) (*Generation, []Problem) {
-	l := &loader{o: o.withDefaults(), problems: problems, places: map[string]string{}, found: map[string]found{}, scripts: map[string]string{}}
+	l := &loader{o: o.withDefaults(), senders: &senders{former: o.Former}, problems: problems, places: map[string]string{}, found: map[string]found{}, scripts: map[string]string{}}
 	l.guard = append(l.guard, l.o.Guard...)
 	for _, f := range files {
 		l.guard = append(l.guard, absolute(f.Path))
 		l.open(f)
 	}
 	l.settings()
+	l.buckets()
 	l.rules()
 	relay := l.relay()
 	l.references()
 	l.unreachable()
+	l.untrusted()
 
 	problems = tidy(l.problems, files)
 	if failed(problems) {
@@ -101,6 +115,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	l.guardFiles()
 	set := engine.NewRuleSet(l.enabled, l.hashSet())
 	set.Off = l.off
+	set.Buckets, set.Proxies = l.bucketSet, l.proxies
 	set.MaxRuns, set.QueueLimit = l.maxRuns, l.queueLimit
 	set.Secrets = append(slices.Clone(l.secrets), relay.Secret)
 	return &Generation{
@@ -109,6 +124,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		Files:    files,
 		Relay:    relay,
 		Secrets:  l.secrets,
+		Verified: l.senders.known,
 		Warnings: problems,
 	}, problems
 }
@@ -138,7 +154,15 @@ type loader struct {
 
 	rootsGiven bool // by file_roots
 
+	allowed      []actions.Allowed // by http_allow
+	allowedTexts []string          // as they stand there
+
 	maxRuns, queueLimit int // 0: not given
+
+	bucketSet map[string]*engine.Bucket
+	trustAll  map[string]bool // of these: verify: none
+	proxies   []netip.Prefix
+	senders   *senders
 
 	read    int               // rules read, enabled or not
 	places  map[string]string // of all rules, by name
@@ -199,7 +223,7 @@ func (l *loader) open(f File) {
 
 // topKeys are the keys at the top of a file.
 func topKeys() []string {
-	return []string{"relay", "defaults", "file_roots", "max_runs", "queue_limit", "rules"}
+	return []string{"relay", "buckets", "trusted_proxies", "defaults", "file_roots", "http_allow", "max_runs", "queue_limit", "rules"}
 }
 
 // only returns the file that holds a key of which a generation has one.
@@ -230,6 +254,7 @@ func (l *loader) settings() {
 	l.maxRuns = l.count("max_runs", maxMaxRuns, "leave it out for 4 × CPUs")
 	l.queueLimit = l.count("queue_limit", maxQueueLimit, fmt.Sprintf("leave it out for %d", engine.DefaultQueueLimit))
 	l.fileRoots()
+	l.httpAllow()
 }
 
 // Bounds of what the rules may say for the whole of hookrun.

@@ -37,10 +37,18 @@ func problemsOf(t *testing.T, text string, o Options) string {
 		t.Errorf("a generation: %v, with problems %v", g != nil, problems)
 	}
 	var lines []string
-	for _, p := range problems {
+	for _, p := range trusting(problems) {
 		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "\n")
+}
+
+// trusting leaves out the warnings that nobody is asked who they are: most tests
+// are about something else.
+func trusting(problems []Problem) []Problem {
+	return slices.DeleteFunc(slices.Clone(problems), func(p Problem) bool {
+		return p.Warning && strings.HasSuffix(p.Msg, "nothing says how the sender is known")
+	})
 }
 
 func TestRuleSaysWhatItsFileSays(t *testing.T) {

@@ -102,6 +102,7 @@ func (a action) http() *actions.HTTP {
 		Body:   a.template("body", field{}),
 		Expect: a.expect(),
 		Client: a.d.l.o.Client,
+		Allow:  a.allowedFor(),
 	}
 	if x.Method != "" && !token.MatchString(x.Method) {
 		a.d.fail(a.values["method"], "GET, POST, PUT …", "%s is no HTTP method", show(a.values["method"]))
@@ -112,10 +113,12 @@ func (a action) http() *actions.HTTP {
 			a.d.fail(b, "", "body and json cannot both be there")
 		}
 	}
+	a.noSecretAway(x)
 	return x
 }
 
-// url reads where a call goes: the scheme and the host are fixed.
+// url reads where a call goes. A host that is the event's begins with {{, or
+// follows a dot, a dash or the colon of a port: else a slash was forgotten.
 func (a action) url() *engine.Template {
 	t, n := a.template("http", field{}), a.values["http"]
 	if t == nil {
@@ -125,12 +128,20 @@ func (a action) url() *engine.Template {
 	_, whole := t.Literal()
 	scheme, rest, ok := strings.Cut(start, "://")
 	switch {
-	case start == "" && !whole, ok && !whole && !strings.ContainsAny(rest, "/?#"):
-		a.d.fail(n, hostHint(rest), "the scheme and the host of the URL must be fixed")
+	case !t.HasExpr() && !whole && hostFromOutside(t):
+		a.d.fail(n, `put what is secret into the path or a header: https://host/${env:TOKEN}`, "the scheme and the host of the URL cannot be a secret")
 		return nil
+	case start == "" && !whole:
+		return t
 	case !ok, scheme != "http" && scheme != "https":
 		a.d.fail(n, "http://… or https://…", "the URL has no scheme that hookrun knows")
 		return nil
+	case !whole && hostFromOutside(t):
+		if rest != "" && !strings.ContainsAny(rest[len(rest)-1:], ".-:") {
+			a.d.fail(n, hostHint, "the host of the URL goes on in {{ }}")
+			return nil
+		}
+		return t
 	}
 	// Only what stands before the first {{ or ${ is looked at, and only so far
 	// as it is the host's: an escape may go on behind it.
@@ -150,14 +161,7 @@ func (a action) url() *engine.Template {
 	return t
 }
 
-// hostHint says how to write a URL that is from outside. host is what stands
-// before the first {{.
-func hostHint(host string) string {
-	if host != "" && !strings.HasSuffix(host, ".") {
-		return "put a slash between the host and {{: what comes from outside may choose the path and the query only"
-	}
-	return `write the host and the rest as {{ trimPrefix(body.url, "https://host/") }}`
-}
+const hostHint = "put a slash between the host and {{: what comes from outside chooses the path and the query then"
 
 func unwrapURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {

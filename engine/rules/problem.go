@@ -44,6 +44,9 @@ func (p Problem) String() string {
 	return b.String()
 }
 
+// Error implements error for a problem that is alone.
+func (p *Problem) Error() string { return p.String() }
+
 // maxProblems is how many problems of one load are told: who has more will
 // mend one and look again.
 const maxProblems = 100

@@ -60,7 +60,7 @@ func read(paths []string) (files []File, problems []Problem) {
 			files = append(files, File{name, data})
 		}
 	}
-	return files, problems
+	return files, append(problems, modeProblems(files, true)...)
 }
 
 // filesOf returns path itself or, of a folder, the rules files in it.

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,10 +14,11 @@ import (
 // ruleKeys are all keys of a rule.
 func ruleKeys() []string {
 	return []string{
-		"name", "enabled", "bucket", "method", "when", "stop",
+		"name", "enabled", "bucket", "method", "verify", "when", "stop",
 		"for_each", "dedupe", "throttle", "at_most", "concurrency", "cancels",
 		"timeout", "retry", "on_interrupt", "on_crash",
 		"actions", string(engine.PhaseSuccess), string(engine.PhaseFailure), string(engine.PhaseAlways),
+		"respond",
 	}
 }
 
@@ -69,12 +71,14 @@ func (x *ruleReader) read() *engine.Rule {
 		Timeout: x.duration("timeout", x.d.l.timeout),
 		ForEach: x.forEach(),
 	}
+	r.Verify, r.VerifyNone = x.verify(fmt.Sprintf("rule %q", x.d.rule))
 	r.When = x.when()
 	r.Concurrency = x.concurrency()
 	r.Dedupe = x.dedupe()
 	r.Throttle = x.throttle()
 	r.Cancels = x.cancels()
 	x.actions(r)
+	r.Respond = x.respond()
 	return r
 }
 

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -66,11 +67,32 @@ func (l *loader) fromFile(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the secret file %s: %s", path, cause(err))
 	}
+	if err := l.checkSecretFile(path); err != nil {
+		return "", err
+	}
 	value := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if value == "" {
 		return "", fmt.Errorf("the secret file %s is empty", path)
 	}
 	return value, nil
+}
+
+// checkSecretFile looks who else can read or change the file of a secret. That it
+// can be read is a warning: hookrun is not to blame for it.
+func (l *loader) checkSecretFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("the secret file %s: %s", path, cause(err))
+	}
+	msg, hint, fatal := checkSecretMode(path, info)
+	if fatal {
+		return fmt.Errorf("the secret file %s: %s (%s)", path, msg, hint)
+	}
+	p := Problem{File: path, Msg: "the file of a secret: " + msg, Hint: hint, Warning: true}
+	if msg != "" && !slices.Contains(l.problems, p) {
+		l.problems = append(l.problems, p)
+	}
+	return nil
 }
 
 // expand returns the value of a text that may hold references to secrets and

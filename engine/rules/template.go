@@ -129,6 +129,9 @@ func (d *decoder) findings(n *yaml.Node, findings []engine.Finding) {
 		if f.Msg == `unknown field "outputs"` {
 			f.Hint = "only commands have them, and say which: outputs: [version]"
 		}
+		if d.atOnce && f.Msg == `unknown name "steps"` {
+			f.Hint = "add wait: 10s to the respond of a rule: steps are known when its run has ended"
+		}
 		if d.unseen != "" && f.Msg == fmt.Sprintf("unknown name %q", d.unseen) {
 			f.Hint = `when is asked once for the event; filter the list: filter(body.alerts, .status == "firing")`
 		}

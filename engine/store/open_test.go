@@ -161,7 +161,7 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	setFormat(t, path, 99)
 	o.FreshOnCorrupt = true // it is not damaged
 	_, err := Open(t.Context(), o)
-	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 2"
+	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 3"
 	if err == nil || err.Error() != want {
 		t.Errorf("Open: error %v\nwant %s", err, want)
 	}

@@ -119,6 +119,24 @@ CREATE TABLE meta (
 );
 INSERT INTO meta(key, value) VALUES('instance', lower(hex(randomblob(8))));
 `,
+
+	// Requests that were turned away, the newest of them.
+	`
+CREATE TABLE rejections (
+	seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+	id       TEXT NOT NULL,
+	received INTEGER NOT NULL,
+	source   TEXT NOT NULL,
+	remote   TEXT NOT NULL,
+	bucket   TEXT NOT NULL,
+	method   TEXT NOT NULL,
+	path     TEXT NOT NULL,
+	headers  TEXT NOT NULL,    -- JSON: as of an event, without values
+	size     INTEGER NOT NULL,
+	reason   TEXT NOT NULL,
+	likely   TEXT NOT NULL
+);
+`,
 }
 
 // migrate brings the database to the newest format, in one transaction.

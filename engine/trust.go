@@ -1,0 +1,376 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Verifier tells whether an event is from whom it says it is. Its methods are
+// called from several goroutines at once and change nothing of the event but
+// for Mask. A Verifier can be compared with ==.
+type Verifier interface {
+	// Verify returns nil, or why the sender is not known: a text that holds no
+	// secret and not what would have been right.
+	Verify(ctx context.Context, ev *Event) error
+
+	// Likely is called after Verify failed. It tells the operator, and nobody
+	// else, what is wrong as far as that was tried out; "" where nothing was
+	// found.
+	Likely(ctx context.Context, ev *Event) string
+
+	// Challenge answers what a service asks to see whether the address is ours:
+	// nil where the event is no such question. An error is why it is not
+	// answered.
+	Challenge(ctx context.Context, ev *Event) (*Challenge, error)
+
+	// Mask takes the credentials themselves out of an event that is to be kept.
+	Mask(ev *Event)
+}
+
+// Challenge is the answer to the question of a service.
+type Challenge struct {
+	Status      int
+	ContentType string
+	Body        string
+	Signed      bool // the question was verified: it is kept as an event
+}
+
+// Bucket says how the events of a bucket are trusted and answered.
+type Bucket struct {
+	Verify  Verifier       // nil: nobody is asked who they are
+	Allow   []netip.Prefix // addresses that may send to the intake; empty: all
+	Respond *Respond       // nil: the receipt
+}
+
+// Rejection is a request that was turned away. It is kept apart from the events,
+// without its body, its query and the values of its header.
+type Rejection struct {
+	ID       string    // UUIDv7
+	Received time.Time //
+	Source   string    // as of an event, and so are those that follow
+	Remote   string
+	Bucket   string
+	Method   string
+	Path     string
+	Headers  []string // names, sorted
+	Size     int      // bytes of the body
+	Reason   string   // why
+	Likely   string   // for the operator alone: what is wrong, as far as that was tried; "" too where many are rejected
+}
+
+// Bounds of what is kept of a rejection.
+const (
+	MaxRejections      = 1000 // of them, the newest
+	maxRejectedHeaders = 100
+	maxRejectedText    = 1 << 10 // bytes of one text
+)
+
+// RejectionFilter asks for rejections, the newest first. What is left zero asks
+// for any.
+type RejectionFilter struct {
+	Bucket string
+	Since  time.Time
+	Limit  int // at most so many; 0: MaxRejections
+}
+
+// Errors of Submit for an event that is not taken: nothing of it runs, and a
+// Rejection tells of it.
+var (
+	ErrNotVerified = errors.New("not verified")
+	ErrNotAllowed  = errors.New("not allowed from this address")
+)
+
+// bucket returns what the rules say of the event's bucket. nil: nothing.
+func (s *RuleSet) bucket(ev *Event) *Bucket {
+	if b := s.Buckets[ev.Bucket]; b != nil {
+		return b
+	}
+	return s.Buckets[ev.BucketID]
+}
+
+// trust is what is known of an event's sender.
+type trust struct {
+	refused   map[*Rule]string // rules that do not take it, and why
+	challenge *Challenge       // not nil: no rule is asked
+	rejected  error            // not nil: nobody takes it. Wraps ErrNotVerified or ErrNotAllowed
+	reason    string           // of rejected, for the record
+	doctor    Verifier         // whose refusal that is; nil: none's
+	asked     []Verifier       // all that have a say
+}
+
+// trust asks who sent the event.
+func (s *RuleSet) trust(ctx context.Context, ev *Event) trust {
+	var t trust
+	b := s.bucket(ev)
+	if b == nil {
+		b = &Bucket{}
+	}
+	if ev.Source == SourceIntake && !allowed(b.Allow, ev.Remote) {
+		t.rejected, t.reason = ErrNotAllowed, fmt.Sprintf("allow of bucket %q has no address of the sender", ev.Bucket)
+		return t
+	}
+	rules := s.candidates(ev)
+	t.asked = verifiers(b, rules)
+	if len(t.asked) == 0 {
+		return t
+	}
+	if t.challenged(ctx, ev) {
+		return t
+	}
+	t.ask(ctx, ev, b, rules)
+	return t
+}
+
+// verifierOf is who is asked before the rule takes an event of the bucket; nil:
+// nobody.
+func (r *Rule) verifierOf(b *Bucket) Verifier {
+	if r.Verify != nil || r.VerifyNone {
+		return r.Verify
+	}
+	return b.Verify
+}
+
+// verifiers are all that have a say, each once, the bucket's own first.
+func verifiers(b *Bucket, rules []*Rule) []Verifier {
+	var all []Verifier
+	add := func(v Verifier) {
+		if v != nil && !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	add(b.Verify)
+	for _, r := range rules {
+		add(r.Verify)
+	}
+	return all
+}
+
+// challenged looks for a question that a verifier answers by itself.
+func (t *trust) challenged(ctx context.Context, ev *Event) bool {
+	for _, v := range t.asked {
+		c, err := v.Challenge(ctx, ev)
+		switch {
+		case err != nil:
+			t.rejected, t.reason, t.doctor = ErrNotVerified, err.Error(), v
+			return true
+		case c != nil:
+			t.challenge = c
+			return true
+		}
+	}
+	return false
+}
+
+// ask asks each verifier once. The event is rejected where every rule that it
+// concerns refuses it; where it concerns none the bucket decides.
+func (t *trust) ask(ctx context.Context, ev *Event, b *Bucket, rules []*Rule) {
+	said := map[Verifier]error{}
+	for _, v := range t.asked {
+		said[v] = v.Verify(ctx, ev)
+	}
+	taken := len(rules) == 0 && (b.Verify == nil || said[b.Verify] == nil)
+	t.refused = map[*Rule]string{}
+	for _, r := range rules {
+		v := r.verifierOf(b)
+		if v == nil || said[v] == nil {
+			taken = true
+			continue
+		}
+		t.refused[r] = "not verified: " + said[v].Error()
+	}
+	if taken {
+		return
+	}
+	for _, v := range t.asked {
+		if said[v] != nil {
+			t.rejected, t.reason, t.doctor = ErrNotVerified, said[v].Error(), v
+			return
+		}
+	}
+}
+
+// likely looks for what the operator may mend. It is work that a stranger can
+// ask for, so it is not done for every rejection.
+func (t *trust) likely(ctx context.Context, ev *Event) string {
+	if t.doctor == nil {
+		return ""
+	}
+	if why := unprovable(ev); why != "" {
+		return why
+	}
+	return t.doctor.Likely(ctx, ev)
+}
+
+// unprovable says where a signature can't be checked, whoever made it.
+func unprovable(ev *Event) string {
+	if ev.Lossy {
+		return "the body holds U+FFFD, which the relay puts in the place of bytes that are not UTF-8: a signature over such a body can't be checked here"
+	}
+	return ""
+}
+
+// allowed reports whether the address is in one of the prefixes. Where there are
+// none every address is.
+func allowed(prefixes []netip.Prefix, remote string) bool {
+	if len(prefixes) == 0 {
+		return true
+	}
+	address, err := netip.ParseAddrPort(remote)
+	addr := address.Addr()
+	if err != nil {
+		if addr, err = netip.ParseAddr(remote); err != nil {
+			return false
+		}
+	}
+	addr = addr.Unmap().WithZone("")
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// mask takes what is secret out of an event that is to be kept: what verifiers
+// know to be a credential, what stands in the usual headers for it, and the
+// value of every secret wherever it stands beside the body. The body is kept as
+// it came.
+func (s *RuleSet) maskEvent(ev *Event, verifiers []Verifier) {
+	ev.Header = ev.Header.Clone()
+	for _, v := range verifiers {
+		v.Mask(ev)
+	}
+	mask := s.mask()
+	for name, values := range ev.Header {
+		for i, value := range values {
+			if isCredential(name) {
+				values[i] = maskCredential(value)
+				continue
+			}
+			values[i] = mask.string(value)
+		}
+	}
+	ev.Path, ev.Query = mask.string(ev.Path), mask.string(ev.Query)
+	for name, value := range ev.Meta {
+		ev.Meta[name] = mask.string(value)
+	}
+}
+
+// isCredential reports whether the header's value is one in itself.
+func isCredential(name string) bool {
+	return slices.Contains([]string{"Authorization", "Proxy-Authorization", "Cookie"}, http.CanonicalHeaderKey(name))
+}
+
+// maskCredential keeps the scheme of an Authorization (RFC 9110, 11.4).
+func maskCredential(value string) string {
+	if scheme, _, ok := strings.Cut(value, " "); ok && len(scheme) <= 20 && !strings.Contains(scheme, "=") {
+		return scheme + " " + Masked
+	}
+	return Masked
+}
+
+// MaskQuery puts Masked in the place of the values of a name in a raw query.
+func MaskQuery(raw, name string) string {
+	parts := strings.Split(raw, "&")
+	for i, part := range parts {
+		key, _, _ := strings.Cut(part, "=")
+		if decoded, err := url.QueryUnescape(key); err == nil && decoded == name {
+			parts[i] = key + "=" + url.QueryEscape(Masked)
+		}
+	}
+	return strings.Join(parts, "&")
+}
+
+// reject records an event that is turned away, and returns what its sender may
+// know. It costs a sender's time and never an event: where too many are recorded
+// at once they are counted alone.
+func (e *Engine) reject(ctx context.Context, ev *Event, t trust) error {
+	e.mu.Lock()
+	e.rejected++
+	busy := e.rejecting == maxRejecting
+	if !busy {
+		e.rejecting++
+	}
+	leftOut, told := e.strangers.take(time.Now())
+	e.mu.Unlock()
+	r := rejection(ev, t, e.rules.Load().mask())
+	if told {
+		r.Likely = e.rules.Load().mask().string(t.likely(ctx, ev))
+		e.logRejected(r, leftOut)
+	}
+	if busy {
+		return t.rejected
+	}
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.rejecting--
+	}()
+	if err := e.store.Reject(ctx, r); err != nil {
+		e.log.Debug("rejection is not recorded", "bucket", r.Bucket, "err", err)
+	}
+	return t.rejected
+}
+
+func (e *Engine) logRejected(r Rejection, leftOut int) {
+	attrs := []any{"bucket", r.Bucket, "remote", r.Remote, "why", r.Reason}
+	if r.Likely != "" {
+		attrs = append(attrs, "likely", r.Likely)
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, "left_out", leftOut)
+	}
+	e.log.Warn("event rejected", attrs...)
+}
+
+// maxRejecting is how many rejections are recorded at one time.
+const maxRejecting = 16
+
+func rejection(ev *Event, t trust, mask *masker) Rejection {
+	var names []string
+	for name := range ev.Header {
+		names = append(names, shortened(name))
+	}
+	slices.Sort(names)
+	return Rejection{
+		ID: ev.ID, Received: ev.Received, Source: ev.Source, Remote: ev.Remote, Bucket: shortened(ev.Bucket),
+		Method: shortened(ev.Method), Path: shortened(mask.string(ev.Path)), Headers: names[:min(len(names), maxRejectedHeaders)],
+		Size: len(ev.Body), Reason: mask.string(t.reason),
+	}
+}
+
+func shortened(s string) string {
+	if len(s) <= maxRejectedText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxRejectedText], "") + "…"
+}
+
+// sometimes lets a line into the log only so often.
+type sometimes struct {
+	until   time.Time // when lines are counted anew
+	lines   int       // since then
+	leftOut int       // since the last line
+}
+
+// How many lines strangers can have written.
+const (
+	strangersEvery = time.Minute
+	maxStrangers   = 20
+)
+
+// take reports whether there may be a line, and how many there were not.
+func (s *sometimes) take(now time.Time) (leftOut int, ok bool) {
+	if !now.Before(s.until) {
+		s.until, s.lines = now.Add(strangersEvery), 0
+	}
+	if s.lines == maxStrangers {
+		s.leftOut++
+		return 0, false
+	}
+	s.lines++
+	leftOut, s.leftOut = s.leftOut, 0
+	return leftOut, true
+}
