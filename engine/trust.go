@@ -202,9 +202,6 @@ func (t *trust) likely(ctx context.Context, ev *Event) string {
 	if t.doctor == nil {
 		return ""
 	}
-	if why := unprovable(ev); why != "" {
-		return why
-	}
 	return t.doctor.Likely(ctx, ev)
 }
 
@@ -295,9 +292,15 @@ func (e *Engine) reject(ctx context.Context, ev *Event, t trust) error {
 	}
 	leftOut, told := e.strangers.take(time.Now())
 	e.mu.Unlock()
-	r := rejection(ev, t, e.rules.Load().mask())
+	mask := e.rules.Load().mask()
+	r := rejection(ev, t, mask)
+	if t.doctor != nil {
+		r.Likely = unprovable(ev)
+	}
 	if told {
-		r.Likely = e.rules.Load().mask().string(t.likely(ctx, ev))
+		if r.Likely == "" {
+			r.Likely = mask.string(t.likely(ctx, ev))
+		}
 		e.logRejected(r, leftOut)
 	}
 	if busy {
