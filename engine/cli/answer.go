@@ -7,7 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
+	"sync"
+	"time"
 
 	"hookrun/engine"
 	"hookrun/engine/control"
@@ -59,27 +63,59 @@ func (a answers) stream(answer *engine.Answer) *server.Custom {
 	}
 	if answer.Stream == engine.StreamSSE {
 		c.Header.Set("Content-Type", "text/event-stream")
-		c.Stream = func(ctx context.Context, w io.Writer) error {
-			e := &sseWriter{w: w, begun: map[string][]byte{}}
-			return a.desk.Log(ctx, answer.Run, true, e.piece)
-		}
+		c.Stream = func(ctx context.Context, w io.Writer) error { return a.events(ctx, w, answer.Run) }
 	}
 	return c
 }
+
+// events sends what the run's commands print as events.
+func (a answers) events(ctx context.Context, w io.Writer, run string) error {
+	s := &sseWriter{w: w, begun: map[string][]byte{}}
+	quiet, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { s.keepAlive(quiet) })
+	return a.desk.Log(ctx, run, true, s.piece)
+}
+
+// sseQuiet is the time after which a stream has a comment line: proxies cut
+// what is silent for a minute.
+const sseQuiet = 15 * time.Second
 
 // sseWriter sends what commands print as server-sent events (WHATWG HTML, 9.2):
 // a line each, named after its stream, and the states of the run as events
 // named state.
 type sseWriter struct {
+	mu    sync.Mutex // guards what follows
 	w     io.Writer
 	begun map[string][]byte // by stream, a line whose end has not come
 }
 
+// keepAlive sends comments until ctx ends. Where the sender is gone, piece finds
+// out.
+func (s *sseWriter) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(sseQuiet)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.mu.Lock()
+			_, _ = io.WriteString(s.w, ":\n\n")
+			s.mu.Unlock()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 func (s *sseWriter) piece(p control.Piece) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out bytes.Buffer
 	if p.State != "" {
-		for stream, rest := range s.begun {
-			s.event(&out, stream, rest)
+		for _, stream := range slices.Sorted(maps.Keys(s.begun)) {
+			s.event(&out, stream, s.begun[stream])
 		}
 		clear(s.begun)
 		s.event(&out, "state", []byte(p.State))
