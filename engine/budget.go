@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
@@ -344,21 +345,59 @@ func evalMatches(args ...any) (any, error) {
 	if !ok {
 		return nil, faultf("matches looks in a text, not in %s", kindOf(args[1]))
 	}
-	if re, ok := args[2].(*regexp.Regexp); ok {
-		return re.MatchString(text), nil
+	if own, ok := args[2].(*pattern); ok {
+		return own.match(text)
 	}
-	pattern, ok := args[2].(string)
+	source, ok := args[2].(string)
 	if !ok {
 		return nil, faultf("the pattern of matches is a text, not %s", kindOf(args[2]))
 	}
-	if len(pattern) > maxPattern {
+	if len(source) > maxPattern {
 		return nil, faultf("the pattern of matches is longer than %d bytes", maxPattern)
 	}
-	re, err := regexp.Compile(pattern)
+	foreign, err := compilePattern(source, maxForeignMatch)
 	if err != nil {
 		return nil, fault("the pattern of matches is no regular expression")
 	}
-	return re.MatchString(text), nil
+	return foreign.match(text)
+}
+
+// What a match may cost: the bytes of the text times the instructions of the
+// pattern, as package regexp visits each instruction once for a byte at most. It
+// can't be interrupted, so it is looked at before.
+const (
+	maxOwnMatch     = 512 << 20 // of a pattern that the rule wrote
+	maxForeignMatch = 16 << 20  // of one that the sender did
+)
+
+// pattern is a regular expression (RE2) that knows what it costs.
+type pattern struct {
+	re           *regexp.Regexp
+	instructions int
+	most         int // bytes × instructions
+}
+
+func compilePattern(source string, most int) (*pattern, error) {
+	re, err := regexp.Compile(source)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := syntax.Parse(source, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return nil, err
+	}
+	return &pattern{re, len(prog.Inst), most}, nil
+}
+
+func (p *pattern) match(text string) (any, error) {
+	if len(text) > p.most/p.instructions {
+		return nil, faultf("matches would cost too much: the text has %d bytes, and its pattern takes %d at most", len(text), p.most/p.instructions)
+	}
+	return p.re.MatchString(text), nil
 }
 
 // evalUniq compares every element with every other kept one, so each

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -97,5 +98,33 @@ func TestAllRulesShareAnEventsBudget(t *testing.T) {
 	verdicts, _ := NewRuleSet(rules, "h").Match(NewScope(jsonEvent(hostileBody(1000))), nil)
 	if last := verdicts[len(verdicts)-1]; !strings.Contains(last.Why, "over all rules of this event") {
 		t.Errorf("last verdict = %+v, want the event's budget used up", last)
+	}
+}
+
+// TestMatchIsBounded: a regular expression can't be stopped, so one that would take
+// long over the sender's text is not begun.
+func TestMatchIsBounded(t *testing.T) {
+	long := strings.Repeat("a", 1<<20)
+	for _, tt := range []struct {
+		when string
+		body map[string]string
+		want string
+	}{
+		{`body.t matches "^a+$"`, map[string]string{"t": long}, ""},
+		{`body.t matches "(.*a){400}$"`, map[string]string{"t": long}, "matches would cost too much: the text has 1048576 bytes"},
+		{`body.t matches body.p`, map[string]string{"t": "aaa", "p": "^a+$"}, ""},
+		{`body.t matches body.p`, map[string]string{"t": long, "p": "(.*a){9}$"}, "matches would cost too much: the text has 1048576 bytes"},
+	} {
+		body, err := json.Marshal(tt.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ok, _, err := condition(t, tt.when).Eval(NewScope(jsonEvent(string(body))))
+		switch {
+		case tt.want == "" && (err != nil || !ok):
+			t.Errorf("%s = %v, %v, want true", tt.when, ok, err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s = %v, %v, want an error that says %q", tt.when, ok, err, tt.want)
+		}
 	}
 }

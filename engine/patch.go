@@ -148,11 +148,11 @@ func (p *patcher) binary(node *ast.Node, n *ast.BinaryNode) {
 	case n.Operator == "matches":
 		pattern := n.Right
 		if text, ok := pattern.(*ast.StringNode); ok {
-			re, err := regexp.Compile(text.Value)
+			compiled, err := compilePattern(text.Value, maxOwnMatch)
 			if err != nil {
 				return // the checker says so
 			}
-			pattern = &ast.ConstantNode{Value: re}
+			pattern = &ast.ConstantNode{Value: compiled}
 		}
 		ast.Patch(node, call(fnMatches, n.Left, pattern))
 	case p.top.ands[n.Location().From]:

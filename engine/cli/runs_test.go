@@ -230,7 +230,7 @@ func TestRunsPrints(t *testing.T) {
 		{"summary of a stopped one", listOptions{summary: true}, fakeDesk{summary: control.Summary{Waiting: 1, Paused: control.Paused{All: true}}}, false,
 			"waiting: 1\npaused: all rules\n", "hookrun: there are no such runs\n"},
 		{"summary as JSON", listOptions{summary: true, json: true}, fakeDesk{summary: control.Summary{Waiting: 1, Paused: control.Paused{Rules: []string{}}}}, false,
-			`{"summary":{"ended":null,"waiting":1,"paused":{"all":false,"rules":[]}}}` + "\n", "hookrun: there are no such runs\n"},
+			`{"summary":{"ended":null,"rejected":0,"waiting":1,"paused":{"all":false,"rules":[]}}}` + "\n", "hookrun: there are no such runs\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.limit = 50
