@@ -111,7 +111,7 @@ func TestUnreadableBodiesAreKeptWithTheReason(t *testing.T) {
 		{"XML", typedEvent("text/xml", "<a>\n<b></a>"), "XML, line 2: element <b> closed by </a>"},
 		{"charset", typedEvent("application/json; charset=klingon", "{}"), "the charset klingon is not known"},
 		{"coding", eventOf(http.Header{"Content-Encoding": {"br"}}, "{}"), "Content-Encoding br: this coding is not known; gzip, deflate and zstd are"},
-		{"bomb", eventOf(http.Header{"Content-Encoding": {"gzip"}}, zipped(strings.Repeat(" ", 33<<20))), "Content-Encoding gzip: more than 32 MiB"},
+		{"bomb", eventOf(http.Header{"Content-Encoding": {"gzip"}}, zipped(strings.Repeat(" ", 33<<20))), "Content-Encoding gzip: more than 8 MiB"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -54,6 +54,10 @@ const DefaultGrace = 30 * time.Second
 // matched: each can become payload.MaxInflated bytes.
 const maxInflating = 2
 
+// maxPacked is how many of them there may be, those that wait for their turn
+// included.
+const maxPacked = 8
+
 // Engine takes events and runs what the rules make of them.
 type Engine struct {
 	store    Store
@@ -69,7 +73,9 @@ type Engine struct {
 
 	rules     atomic.Pointer[RuleSet]
 	full      atomic.Bool   // as many runs wait as may
-	inflating chan struct{} // holds one value for each event whose body is being unpacked
+	packed    chan struct{} // holds one value for each event with a packed body
+	inflating chan struct{} // of these, for each whose body is being unpacked
+	doctor    sync.Mutex    // held by who looks for the cause of a rejection
 	queue     *queue
 	cut       []Ref         // runs that a crash cut off; set by Open, for Run
 	ending    chan struct{} // closed by Run when its context has ended
@@ -87,7 +93,7 @@ type Engine struct {
 	waiters      map[string][]chan<- struct{} // by run; each holds a token when the run has ended, and is never closed
 	rejected     int64                        // events that were turned away
 	rejecting    int                          // of these, those that are being recorded
-	strangers    sometimes                    // lines about them
+	strangers    map[string]*sometimes        // lines about them, by bucket
 }
 
 // Open makes an engine and queues what the store holds unfinished, before anything
@@ -98,7 +104,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		tempDir: o.TempDir, detach: o.DetachDir, instance: o.Instance, hurry: o.Hurry, reap: o.Reap, onChange: o.OnChange,
 		queue: newQueue(o.Rules.limit), inflating: make(chan struct{}, maxInflating), ending: make(chan struct{}), stopped: make(chan struct{}),
 		gone: map[string]time.Time{}, active: map[string]*handle{}, counts: map[State]int64{},
-		waiters: map[string][]chan<- struct{}{},
+		waiters: map[string][]chan<- struct{}{}, strangers: map[string]*sometimes{},
+		packed: make(chan struct{}, maxPacked),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

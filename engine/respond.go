@@ -53,7 +53,8 @@ type Answer struct {
 	Body   []byte // nil: the receipt
 
 	Stream Stream // not StreamNever: Body is what Run prints
-	Run    string
+	Run    string // id of the run that it tells of; "": of none
+	State  State  // of that run; "": not known
 }
 
 // reply is how an event is to be answered.
@@ -79,8 +80,10 @@ func (s *RuleSet) reply(ev *Event, runs []*Run) *reply {
 		}
 		return r
 	}
-	if b := s.bucket(ev); b != nil && b.Respond != nil {
-		return &reply{event: ev, respond: b.Respond, mask: s.mask()}
+	for _, b := range s.described(ev) {
+		if b.Respond != nil {
+			return &reply{event: ev, respond: b.Respond, mask: s.mask()}
+		}
 	}
 	return nil
 }
@@ -102,23 +105,51 @@ func (e *Engine) Answer(ctx context.Context, receipt Receipt) *Answer {
 	case p.respond.Stream != StreamNever:
 		return &Answer{Status: http.StatusOK, Stream: p.respond.Stream, Run: p.run}
 	case p.respond.Wait == 0:
-		return e.made(p.render(NewScope(p.event), http.StatusOK))
+		return e.made(p, NewScope(p.event), http.StatusOK)
 	}
 	a, err := e.outcome(ctx, p)
-	if err != nil {
-		return e.made(nil, err)
+	switch {
+	case err != nil:
+		e.log.Error("the answer to a sender can't wait for its run", p.attrs("err", err)...)
+		return nil
+	case a == nil:
+		return p.unfinished()
 	}
-	if a == nil {
+	answer := e.made(p, a.scope(a.run.Err), p.respond.statusOf(a))
+	if answer != nil {
+		answer.Run, answer.State = p.run, a.run.State
+	}
+	return answer
+}
+
+// unfinished is the answer where the time to wait is over: the receipt, with the
+// status that is the same for every event, as some senders know but one.
+func (p *reply) unfinished() *Answer {
+	if p.respond.Status == nil {
 		return nil
 	}
-	return e.made(p.render(a.scope(a.run.Err), p.respond.statusOf(a)))
+	text, fixed := p.respond.Status.Literal()
+	status, err := strconv.Atoi(text)
+	if !fixed || err != nil {
+		return nil
+	}
+	return &Answer{Status: status, Header: http.Header{}}
+}
+
+func (p *reply) attrs(more ...any) []any {
+	attrs := []any{"event", p.event.ID, "bucket", p.event.Bucket}
+	if p.rule != nil {
+		attrs = append(attrs, "rule", p.rule.Name)
+	}
+	return append(attrs, more...)
 }
 
 // made is an answer where it could be made. Otherwise the sender gets the
 // receipt: the event is taken, and an error would have it sent again.
-func (e *Engine) made(a *Answer, err error) *Answer {
+func (e *Engine) made(p *reply, scope *Scope, status int) *Answer {
+	a, err := p.render(scope, status)
 	if err != nil {
-		e.log.Error("the answer can't be made as respond says, the sender gets the receipt", "err", err)
+		e.log.Error("the answer can't be made as respond says, the sender gets the receipt", p.attrs("err", err)...)
 		return nil
 	}
 	return a

@@ -62,6 +62,10 @@ func TestWhatTheSenderIsAnswered(t *testing.T) {
 		{name: "a status for the exit code", rule: exits, action: taking(0, 3, ""), want: "404 "},
 		{name: "an exit code without one", rule: exits, action: taking(0, 4, ""), want: "500 "},
 		{name: "success without one", rule: exits, action: taking(0, 0, ""), want: "200 "},
+		{
+			name: "too long, with a status of its own", rule: &engine.Respond{Wait: 10 * time.Second, Status: template("200", event), Body: said.Body},
+			action: taking(11*time.Second, 0, ""), want: "200 ", after: 10 * time.Second,
+		},
 		{name: "a run that takes too long", rule: said, action: taking(11*time.Second, 0, ""), want: "receipt", after: 10 * time.Second},
 		{name: "a secret in the output", rule: said, action: taking(0, 0, "s3cret-value"), want: "200 " + engine.Masked + " done"},
 	} {

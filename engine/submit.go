@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -44,19 +45,18 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	}
 	rules := e.rules.Load()
 	t := rules.trust(ctx, ev)
-	if t.rejected != nil {
+	switch {
+	case t.rejected != nil:
 		return Receipt{}, e.reject(ctx, ev, t)
-	}
-	if c := t.challenge; c != nil && !c.Signed {
+	case t.challenge != nil && !t.challenge.Signed:
 		e.log.Debug("question of a service answered", "bucket", ev.Bucket) // whoever asks
-		return Receipt{Challenge: c}, nil
+		return Receipt{Challenge: t.challenge}, nil
 	}
 	rules.maskEvent(ev, t.asked)
-	if ev.Header.Get("Content-Encoding") != "" {
-		e.inflating <- struct{}{}
-		defer func() { <-e.inflating }()
+	a, f, err := e.judge(ctx, rules, ev, t)
+	if err != nil {
+		return Receipt{}, err
 	}
-	a, f := judge(rules, ev, t, e.instance)
 	receipt, err := e.store.Accept(ctx, a)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("accept event: %w", err)
@@ -64,8 +64,43 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	e.logAccepted(a, receipt, t.challenge != nil)
 	if receipt.Duplicate {
 		receipt.reply = rules.reply(ev, nil)
-		return receipt, nil
+	} else {
+		receipt = e.start(receipt, a, f)
+		receipt.reply = rules.reply(ev, a.Runs)
 	}
+	receipt.Challenge = t.challenge
+	return receipt, nil
+}
+
+// judge asks the rules, once there is room for the event's body where that has to
+// be unpacked.
+func (e *Engine) judge(ctx context.Context, rules *RuleSet, ev *Event, t trust) (*Acceptance, *fate, error) {
+	if isPacked(ev) {
+		select {
+		case e.packed <- struct{}{}:
+			defer func() { <-e.packed }()
+		default:
+			return nil, nil, fmt.Errorf("%w: %d packed bodies wait to be unpacked", ErrBusy, maxPacked)
+		}
+		select {
+		case e.inflating <- struct{}{}:
+			defer func() { <-e.inflating }()
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
+		}
+	}
+	a, f := judge(rules, ev, t, e.instance)
+	return a, f, nil
+}
+
+// isPacked reports whether the body has to be unpacked before it is read.
+func isPacked(ev *Event) bool {
+	coding := ev.Header.Get("Content-Encoding")
+	return coding != "" && !strings.EqualFold(coding, "identity")
+}
+
+// start queues the runs of an event that was just accepted.
+func (e *Engine) start(receipt Receipt, a *Acceptance, f *fate) Receipt {
 	e.tell(f.changed)
 	for _, r := range a.Runs {
 		e.logDecided(f.plans[r.ID], r)
@@ -86,10 +121,7 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 			receipt.Runs[i].State = Tripped // all that it does is on_trip
 		}
 	}
-	receipt = f.receipt(receipt, a.Runs)
-	receipt.Challenge = t.challenge
-	receipt.reply = rules.reply(ev, a.Runs)
-	return receipt, nil
+	return f.receipt(receipt, a.Runs)
 }
 
 // receipt is what the sender gets to know: where every run is a duplicate, the
@@ -267,7 +299,7 @@ func (e *Engine) logAccepted(a *Acceptance, receipt Receipt, answered bool) {
 		e.log.Error("no rule could be asked", "event", ev.ID, "err", a.MatchErr)
 	}
 	if a.BodyErr != "" {
-		level := slog.LevelDebug
+		level := slog.LevelInfo
 		if len(a.Runs) == 0 { // the likely reason
 			level = slog.LevelWarn
 		}
@@ -306,7 +338,7 @@ func (e *Engine) logVerdict(ev *Event, v Verdict, told bool) {
 		attrs = append(attrs, "missing", v.Missing)
 	}
 	level := slog.LevelDebug
-	if told {
+	if told || strings.HasPrefix(v.Why, notVerified) {
 		level = slog.LevelInfo
 	}
 	e.log.Log(context.Background(), level, "rule did not match", attrs...)

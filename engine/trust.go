@@ -87,12 +87,17 @@ var (
 	ErrNotAllowed  = errors.New("not allowed from this address")
 )
 
-// bucket returns what the rules say of the event's bucket. nil: nothing.
-func (s *RuleSet) bucket(ev *Event) *Bucket {
+// described returns what the rules say of the event's bucket, by its name and by
+// its id: a relay gives both, and what is said under either holds.
+func (s *RuleSet) described(ev *Event) []*Bucket {
+	var found []*Bucket
 	if b := s.Buckets[ev.Bucket]; b != nil {
-		return b
+		found = append(found, b)
 	}
-	return s.Buckets[ev.BucketID]
+	if b := s.Buckets[ev.BucketID]; b != nil && ev.BucketID != ev.Bucket {
+		found = append(found, b)
+	}
+	return found
 }
 
 // trust is what is known of an event's sender.
@@ -103,64 +108,86 @@ type trust struct {
 	reason    string           // of rejected, for the record
 	doctor    Verifier         // whose refusal that is; nil: none's
 	asked     []Verifier       // all that have a say
+	said      map[Verifier]error
 }
 
 // trust asks who sent the event.
 func (s *RuleSet) trust(ctx context.Context, ev *Event) trust {
-	var t trust
-	b := s.bucket(ev)
-	if b == nil {
-		b = &Bucket{}
-	}
-	if ev.Source == SourceIntake && !allowed(b.Allow, ev.Remote) {
-		t.rejected, t.reason = ErrNotAllowed, fmt.Sprintf("allow of bucket %q has no address of the sender", ev.Bucket)
-		return t
+	t := trust{said: map[Verifier]error{}}
+	buckets := s.described(ev)
+	for _, b := range buckets {
+		if t.reason = b.refusesAddress(ev); t.reason != "" {
+			t.rejected = ErrNotAllowed
+			return t
+		}
 	}
 	rules := s.candidates(ev)
-	t.asked = verifiers(b, rules)
-	if len(t.asked) == 0 {
+	t.asked = verifiers(buckets, rules)
+	if len(t.asked) == 0 || t.challenged(ctx, ev) {
 		return t
 	}
-	if t.challenged(ctx, ev) {
-		return t
-	}
-	t.ask(ctx, ev, b, rules)
+	t.ask(ctx, ev, buckets, rules)
 	return t
 }
 
-// verifierOf is who is asked before the rule takes an event of the bucket; nil:
-// nobody.
-func (r *Rule) verifierOf(b *Bucket) Verifier {
-	if r.Verify != nil || r.VerifyNone {
-		return r.Verify
+// refusesAddress says why the bucket does not take the event from where it came;
+// "" where it does. A relay does not tell, so it has to be known otherwise who
+// sent what it hands on.
+func (b *Bucket) refusesAddress(ev *Event) string {
+	switch {
+	case len(b.Allow) == 0:
+		return ""
+	case ev.Source != SourceIntake && b.Verify != nil:
+		return ""
+	case ev.Source != SourceIntake:
+		return fmt.Sprintf("bucket %q has allow and no verify, and a relay does not tell the sender's address", ev.Bucket)
+	case allowed(b.Allow, ev.Remote):
+		return ""
 	}
-	return b.Verify
+	why := fmt.Sprintf("allow of bucket %q has no address of the sender", ev.Bucket)
+	if ev.Header.Get("X-Forwarded-For") != "" {
+		why += "; it came with X-Forwarded-For, which is believed where trusted_proxies names who sent it on"
+	}
+	return why
 }
 
-// verifiers are all that have a say, each once, the bucket's own first.
-func verifiers(b *Bucket, rules []*Rule) []Verifier {
+// verifiersOf are those that all have to know the sender before the rule takes an
+// event of the buckets.
+func (r *Rule) verifiersOf(buckets []*Bucket) []Verifier {
+	switch {
+	case r.VerifyNone:
+		return nil
+	case r.Verify != nil:
+		return []Verifier{r.Verify}
+	}
+	return verifiers(buckets, nil)
+}
+
+// verifiers are all that have a say, each once, those of the buckets first.
+func verifiers(buckets []*Bucket, rules []*Rule) []Verifier {
 	var all []Verifier
 	add := func(v Verifier) {
 		if v != nil && !slices.Contains(all, v) {
 			all = append(all, v)
 		}
 	}
-	add(b.Verify)
+	for _, b := range buckets {
+		add(b.Verify)
+	}
 	for _, r := range rules {
 		add(r.Verify)
 	}
 	return all
 }
 
-// challenged looks for a question that a verifier answers by itself.
+// challenged looks for a question that a verifier answers by itself. One that a
+// verifier does not know the sender of is an event for the others.
 func (t *trust) challenged(ctx context.Context, ev *Event) bool {
 	for _, v := range t.asked {
 		c, err := v.Challenge(ctx, ev)
-		switch {
-		case err != nil:
-			t.rejected, t.reason, t.doctor = ErrNotVerified, err.Error(), v
-			return true
-		case c != nil:
+		if err != nil {
+			t.said[v] = err
+		} else if c != nil {
 			t.challenge = c
 			return true
 		}
@@ -169,40 +196,45 @@ func (t *trust) challenged(ctx context.Context, ev *Event) bool {
 }
 
 // ask asks each verifier once. The event is rejected where every rule that it
-// concerns refuses it; where it concerns none the bucket decides.
-func (t *trust) ask(ctx context.Context, ev *Event, b *Bucket, rules []*Rule) {
-	said := map[Verifier]error{}
+// concerns refuses it; where it concerns none the buckets decide.
+func (t *trust) ask(ctx context.Context, ev *Event, buckets []*Bucket, rules []*Rule) {
 	for _, v := range t.asked {
-		said[v] = v.Verify(ctx, ev)
+		if t.said[v] == nil {
+			t.said[v] = v.Verify(ctx, ev)
+		}
 	}
-	taken := len(rules) == 0 && (b.Verify == nil || said[b.Verify] == nil)
+	taken := len(rules) == 0 && t.refusal(verifiers(buckets, nil)) == nil
 	t.refused = map[*Rule]string{}
 	for _, r := range rules {
-		v := r.verifierOf(b)
-		if v == nil || said[v] == nil {
+		err := t.refusal(r.verifiersOf(buckets))
+		if err == nil {
 			taken = true
 			continue
 		}
-		t.refused[r] = "not verified: " + said[v].Error()
+		t.refused[r] = notVerified + err.Error()
 	}
 	if taken {
 		return
 	}
 	for _, v := range t.asked {
-		if said[v] != nil {
-			t.rejected, t.reason, t.doctor = ErrNotVerified, said[v].Error(), v
+		if t.said[v] != nil {
+			t.rejected, t.reason, t.doctor = ErrNotVerified, t.said[v].Error(), v
 			return
 		}
 	}
 }
 
-// likely looks for what the operator may mend. It is work that a stranger can
-// ask for, so it is not done for every rejection.
-func (t *trust) likely(ctx context.Context, ev *Event) string {
-	if t.doctor == nil {
-		return ""
+// notVerified begins the verdict of a rule that does not take an event.
+const notVerified = "not verified: "
+
+// refusal is what the first of them said that does not know the sender.
+func (t *trust) refusal(all []Verifier) error {
+	for _, v := range all {
+		if err := t.said[v]; err != nil {
+			return err
+		}
 	}
-	return t.doctor.Likely(ctx, ev)
+	return nil
 }
 
 // unprovable says where a signature can't be checked, whoever made it.
@@ -290,17 +322,14 @@ func (e *Engine) reject(ctx context.Context, ev *Event, t trust) error {
 	if !busy {
 		e.rejecting++
 	}
-	leftOut, told := e.strangers.take(time.Now())
+	leftOut, told := e.strangersOf(ev.Bucket).take(time.Now())
 	e.mu.Unlock()
 	mask := e.rules.Load().mask()
 	r := rejection(ev, t, mask)
-	if t.doctor != nil {
-		r.Likely = unprovable(ev)
+	if r.Likely = e.likely(ctx, ev, t, told); r.Likely != "" {
+		r.Likely = mask.string(r.Likely)
 	}
 	if told {
-		if r.Likely == "" {
-			r.Likely = mask.string(t.likely(ctx, ev))
-		}
 		e.logRejected(r, leftOut)
 	}
 	if busy {
@@ -315,6 +344,41 @@ func (e *Engine) reject(ctx context.Context, ev *Event, t trust) error {
 		e.log.Debug("rejection is not recorded", "bucket", r.Bucket, "err", err)
 	}
 	return t.rejected
+}
+
+// notLooked is in the place of a cause that nobody looked for.
+const notLooked = "not looked for: many were rejected at that time"
+
+// likely looks for what the operator may mend. It is work that a stranger can
+// ask for, so one is looked for at a time, and only where the log has a line.
+func (e *Engine) likely(ctx context.Context, ev *Event, t trust, told bool) string {
+	if t.doctor == nil {
+		return ""
+	}
+	if why := unprovable(ev); why != "" {
+		return why
+	}
+	if !told || !e.doctor.TryLock() {
+		return notLooked
+	}
+	defer e.doctor.Unlock()
+	return t.doctor.Likely(ctx, ev)
+}
+
+// strangersOf are the lines about rejections of a bucket. A stranger may think of
+// any name where a rule names none, so they are bounded. mu is held.
+func (e *Engine) strangersOf(bucket string) *sometimes {
+	const most = 100
+	s := e.strangers[bucket]
+	if s == nil && len(e.strangers) >= most {
+		bucket = ""
+		s = e.strangers[bucket]
+	}
+	if s == nil {
+		s = &sometimes{}
+		e.strangers[bucket] = s
+	}
+	return s
 }
 
 func (e *Engine) logRejected(r Rejection, leftOut int) {

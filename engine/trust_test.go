@@ -159,7 +159,9 @@ func TestRejectedEventIsRecordedApart(t *testing.T) {
 // the log are not to be had for every forged request.
 func TestStrangersDoNotBuyWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := trusting(t, &engine.Bucket{Verify: &wants{key: "k", likely: "found"}}, ruleOf("a"))
+		any := ruleOf("any")
+		any.Buckets, any.Verify = nil, &wants{key: "k", likely: "found"}
+		h := trusting(t, &engine.Bucket{Verify: &wants{key: "k", likely: "found"}}, ruleOf("a"), any)
 		for range 50 {
 			if _, err := h.Submit(t.Context(), &engine.Event{Bucket: "b", Method: "POST", Source: engine.SourceIntake}); !errors.Is(err, engine.ErrNotVerified) {
 				t.Fatalf("Submit: %v", err)
@@ -171,8 +173,12 @@ func TestStrangersDoNotBuyWork(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, r := range all {
-				if r.Likely != "" {
+				switch r.Likely {
+				case "found":
 					n++
+				case "not looked for: many were rejected at that time":
+				default:
+					t.Errorf("likely = %q", r.Likely)
 				}
 			}
 			return n
@@ -180,10 +186,14 @@ func TestStrangersDoNotBuyWork(t *testing.T) {
 		if n := looked(); n != 20 {
 			t.Errorf("of 50 rejections a cause was looked for %d times, want 20", n)
 		}
+		_, _ = h.Submit(t.Context(), &engine.Event{Bucket: "other", Method: "POST", Source: engine.SourceIntake})
+		if n := looked(); n != 21 {
+			t.Errorf("with one of another bucket a cause was looked for %d times, want 21", n)
+		}
 		pass(time.Minute)
 		_, _ = h.Submit(t.Context(), &engine.Event{Bucket: "b", Method: "POST", Source: engine.SourceIntake})
-		if n := looked(); n != 21 {
-			t.Errorf("a minute later a cause was looked for %d times, want 21", n)
+		if n := looked(); n != 22 {
+			t.Errorf("a minute later a cause was looked for %d times, want 22", n)
 		}
 	})
 }
@@ -266,6 +276,86 @@ func TestSignatureOverBytesThatARelayReplaced(t *testing.T) {
 			t.Errorf("Rejections = %+v, %v, want one that says that the body is not UTF-8", got, err)
 		}
 	})
+}
+
+// TestNameAndIDOfABucketBothHold: a relay names a bucket twice, and may lie.
+func TestNameAndIDOfABucketBothHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deploy, other := ruleOf("deploy"), ruleOf("other")
+		deploy.Buckets, other.Buckets = []string{"deploys"}, []string{"open"}
+		h := trusting(t, &engine.Bucket{}, deploy, other)
+		set := engine.NewRuleSet([]*engine.Rule{deploy, other}, "h")
+		set.Buckets = map[string]*engine.Bucket{"deploys": {Verify: &wants{key: "k"}}, "open": {}, "weak": {Verify: &wants{key: "weak"}}}
+		h.SetRules(set)
+		for _, tt := range []struct{ name, id, key, want string }{
+			{"deploys", "deploys", "", "not verified"},
+			{"open", "deploys", "", "not verified"},
+			{"deploys", "open", "", "not verified"},
+			{"weak", "deploys", "weak", "not verified"},
+			{"open", "deploys", "k", "[deploy other]"},
+			{"open", "b-1", "", "[other]"},
+		} {
+			r, err := h.Submit(t.Context(), &engine.Event{
+				Bucket: tt.name, BucketID: tt.id, Method: "POST", Source: engine.SourceRelay, Header: http.Header{"X-Key": {tt.key}},
+			})
+			var ran []string
+			for _, run := range r.Runs {
+				ran = append(ran, run.Rule)
+			}
+			got := fmt.Sprint(ran)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("bucket %s with id %s and key %q: %s, want %s", tt.name, tt.id, tt.key, got, tt.want)
+			}
+		}
+	})
+}
+
+// TestForeignQuestionIsAnEventForTheOthers: a rule that knows its sender by a
+// service's scheme must not keep events from the others that look like a question
+// of that service.
+func TestForeignQuestionIsAnEventForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own := ruleOf("own")
+		own.Verify = &wants{key: "slack"} // which answers no GET
+		h := trusting(t, &engine.Bucket{Verify: &wants{key: "k", challenge: nil}}, own)
+		h.SetRules(func() *engine.RuleSet {
+			set := engine.NewRuleSet([]*engine.Rule{own, ruleOf("a")}, "h")
+			set.Buckets = map[string]*engine.Bucket{"b": {Verify: plain{&wants{key: "k"}}}}
+			return set
+		}())
+		r, err := h.Submit(t.Context(), &engine.Event{Bucket: "b", Method: "GET", Source: engine.SourceIntake, Header: http.Header{"X-Key": {"k"}}})
+		if err != nil || len(r.Runs) != 1 || r.Runs[0].Rule != "a" {
+			t.Errorf("Submit = %+v, %v, want a run of a alone", r, err)
+		}
+	})
+}
+
+// plain is wants without questions.
+type plain struct{ *wants }
+
+func (plain) Challenge(context.Context, *engine.Event) (*engine.Challenge, error) { return nil, nil }
+
+func TestAllowDoesNotTrustARelay(t *testing.T) {
+	prefixes := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	for _, tt := range []struct {
+		name   string
+		bucket *engine.Bucket
+		want   error
+	}{
+		{"allow alone", &engine.Bucket{Allow: prefixes}, engine.ErrNotAllowed},
+		{"allow and verify", &engine.Bucket{Allow: prefixes, Verify: &wants{key: "k"}}, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := trusting(t, tt.bucket, ruleOf("a"))
+			_, err := h.Submit(t.Context(), &engine.Event{Bucket: "b", Method: "POST", Source: engine.SourceRelay, Header: http.Header{"X-Key": {"k"}}})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%s: Submit = %v, want %v", tt.name, err, tt.want)
+			}
+		})
+	}
 }
 
 var _ engine.Store = (*enginetest.MemStore)(nil)

@@ -38,6 +38,11 @@ func (a answers) custom(ctx context.Context, receipt engine.Receipt) *server.Cus
 	}
 	c := &server.Custom{Status: answer.Status, Header: answer.Header, Body: answer.Body}
 	if c.Body == nil {
+		for i, run := range receipt.Runs {
+			if run.ID == answer.Run { // it has ended meanwhile
+				receipt.Runs[i].State = answer.State
+			}
+		}
 		c.Body = receiptBody(receipt)
 		c.Header.Set("Content-Type", cmp.Or(c.Header.Get("Content-Type"), "application/json"))
 	}

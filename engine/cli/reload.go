@@ -137,6 +137,7 @@ func (r *running) reload(ctx context.Context, p Process) {
 	current := r.first
 	w := rules.NewWatcher(rules.WatchOptions{
 		Paths: r.options.rules, Load: r.loader.load, Loaded: r.loader.told, Log: r.log,
+		Also: func() []string { return current.SecretFiles },
 		Changed: func(g *rules.Generation, problems []rules.Problem) {
 			r.loader.tell(problems)
 			if g == nil {
@@ -188,6 +189,9 @@ func (r *running) swap(old, g *rules.Generation) {
 	}
 	for _, name := range removed {
 		r.log.Info("rule removed", "rule", name)
+	}
+	for _, name := range rules.DiffBuckets(old, g) {
+		r.log.Info("bucket changed", "bucket", name)
 	}
 	r.loader.keep(g)
 	if r.socket == nil && !g.Relay.Configured() {

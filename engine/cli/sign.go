@@ -66,7 +66,12 @@ func (f *signFlags) sign(r verify.Request) (verify.Signed, error) {
 	if err != nil {
 		return verify.Signed{}, err
 	}
-	r.URL = cmp.Or(f.url, publicURL)
+	if r.URL = f.url; r.URL == "" && publicURL != "" {
+		r.URL = publicURL
+		if r.Query != "" {
+			r.URL += "?" + r.Query
+		}
+	}
 	return v.Sign(r, time.Now(), cmp.Or(f.id, "msg_"+engine.NewID()))
 }
 
@@ -95,20 +100,27 @@ func (f *signFlags) verifier() (v *verify.Verifier, publicURL string, err error)
 }
 
 func (f *signFlags) verifierOfRules() (v *verify.Verifier, publicURL string, err error) {
+	if f.bucket == "" {
+		return nil, "", &usageError{"-bucket is missing: it says whose verify in the rules is meant", "-bucket deploys"}
+	}
 	if f.scheme != "" || len(f.secrets) > 0 || len(f.set) > 0 {
 		return nil, "", &usageError{"-rules says how to sign already", "leave the scheme, -secret and -set out"}
 	}
 	g, problems := rules.Load(f.rules, rules.Options{})
 	if g == nil {
-		return nil, "", withHint(fmt.Errorf("the rules have problems, the first is: %s", problems[0]), "hookrun check -rules %s", f.rules[0])
+		for _, p := range problems {
+			if !p.Warning {
+				return nil, "", withHint(fmt.Errorf("the rules have problems, the first is: %s", p), "hookrun check -rules %s", f.rules[0])
+			}
+		}
 	}
 	if v, publicURL = g.VerifierOf(f.bucket); v == nil {
 		named := slices.Sorted(maps.Keys(g.Rules.Buckets))
-		hint := fmt.Sprintf("buckets: {%s: {verify: {scheme: …, secret: …}}}", f.bucket)
+		hint := fmt.Sprintf("buckets: {%s: {verify: {scheme: …, secret: …}}}; where a rule says it, sign with -scheme and -secret", f.bucket)
 		if near := engine.Nearest(f.bucket, named); near != "" {
 			hint = near
 		}
-		return nil, "", withHint(fmt.Errorf("the rules do not say how the senders of bucket %q are known", f.bucket), "%s", hint)
+		return nil, "", withHint(fmt.Errorf("the rules do not say for bucket %q how its senders are known", f.bucket), "%s", hint)
 	}
 	return v, publicURL, nil
 }

@@ -24,13 +24,13 @@ import (
 
 // Bounds of a body that is read. One beyond them has no value.
 const (
-	MaxDepth    = 64       // objects, lists and elements inside each other
-	MaxNodes    = 250_000  // values and keys
-	MaxInflated = 32 << 20 // bytes behind a Content-Encoding
-	MaxFields   = 10_000   // of a form
-	MaxParts    = 1000     // of a multipart body
-	MaxXML      = 8 << 20  // bytes; XML and YAML take far longer to read than JSON
-	MaxYAML     = 1 << 20  // bytes
+	MaxDepth    = 64      // objects, lists and elements inside each other
+	MaxNodes    = 250_000 // values and keys
+	MaxInflated = 8 << 20 // bytes behind a Content-Encoding
+	MaxFields   = 10_000  // of a form
+	MaxParts    = 1000    // of a multipart body
+	MaxXML      = 4 << 20 // bytes; XML and YAML take far longer to read than JSON
+	MaxYAML     = 1 << 20 // bytes
 )
 
 // ErrEmpty is the error of a body that holds nothing, or blanks.

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"hookrun/engine"
+	"hookrun/engine/verify"
 )
 
 // maxPrefixes bounds a list of addresses.
@@ -18,6 +21,7 @@ const maxPrefixes = 10_000
 func (l *loader) buckets() {
 	l.bucketSet = map[string]*engine.Bucket{}
 	l.trustAll = map[string]bool{}
+	l.said = map[string]string{}
 	places := map[string]string{}
 	for _, t := range l.tops {
 		n := t.keys.values["buckets"]
@@ -32,13 +36,26 @@ func (l *loader) buckets() {
 			}
 			places[key.Value] = t.d.at(key)
 			if t.d.name(key, "the name of a bucket") {
+				known := len(l.senders.known)
 				l.bucketSet[key.Value] = l.bucket(t.d, key.Value, all.values[key.Value])
+				l.said[key.Value] = sayOf(all.values[key.Value], l.senders.known[known:])
 			}
 		}
 	}
 	if t, n := l.only("trusted_proxies"); n != nil {
 		l.proxies = t.keys.prefixes("trusted_proxies")
+		if slices.ContainsFunc(l.proxies, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+			t.d.warn(n, "name the proxies alone", "trusted_proxies names every address: each sender can say that it is another")
+		}
 	}
+}
+
+// sayOf names what is said of a bucket, its secrets included.
+func sayOf(n *yaml.Node, secrets []verify.Known) string {
+	h := sha256.New()
+	data, _ := json.Marshal([]any{canonical(n), slices.Concat([]verify.Known{}, secrets)}) // texts, lists and maps of texts: always possible
+	h.Write(data)
+	return string(h.Sum(nil))
 }
 
 func (l *loader) bucket(d *decoder, name string, n *yaml.Node) *engine.Bucket {
@@ -50,6 +67,23 @@ func (l *loader) bucket(d *decoder, name string, n *yaml.Node) *engine.Bucket {
 	}
 	b.Respond = o.bucketRespond()
 	return b
+}
+
+// allowOfRelay warns of a bucket of which allow alone is said: a relay does not
+// tell who sent to it.
+func (l *loader) allowOfRelay(r Relay) {
+	for _, t := range l.tops {
+		n := t.keys.values["buckets"]
+		if n == nil || !r.Configured() {
+			continue
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			b := l.bucketSet[n.Content[i].Value]
+			if b != nil && len(b.Allow) > 0 && b.Verify == nil {
+				t.d.warn(n.Content[i], "say in verify how the sender is known", "what comes over the relay for bucket %q is refused: a relay does not tell the sender's address, and allow is all that is said", n.Content[i].Value)
+			}
+		}
+	}
 }
 
 // prefixes reads a list of addresses and networks (RFC 4632, RFC 4291).
@@ -142,7 +176,7 @@ func (l *loader) tellUntrusted(r *engine.Rule, bucket string) {
 		msg = "whoever can send to any bucket can start its commands: nothing says how the sender is known"
 		hint = verifyHint + ", in the rule"
 	}
-	if l.o.Exposed {
+	if l.o.Exposed || len(l.proxies) > 0 {
 		p.d.fail(p.node, hint, "%s, and the intake takes webhooks from other machines", msg)
 		return
 	}

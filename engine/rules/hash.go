@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -146,6 +147,27 @@ func Diff(old, new *engine.RuleSet) (added, changed, removed []string) {
 		}
 	}
 	return added, changed, removed
+}
+
+// DiffBuckets returns the names of the buckets of which something else is said
+// now than before, sorted.
+func DiffBuckets(old, new *Generation) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(merged(old.said, new.said))) {
+		if old.said[name] != new.said[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func merged(a, b map[string]string) map[string]string {
+	all := maps.Clone(a)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, b)
+	return all
 }
 
 func ruleList(s *engine.RuleSet) []*engine.Rule {

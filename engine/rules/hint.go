@@ -61,6 +61,8 @@ func otherWay(word string) string {
 		return "write throttle: {every: 30s}"
 	case "rate_limit", "ratelimit", "rate":
 		return "throttle: {every: 30s} lets one run through in a while, at_most: {runs: 10, per: 1h} stops a rule that runs too often"
+	case "allow":
+		return "allow is said of a bucket: buckets: {NAME: {allow: [192.0.2.0/24]}}"
 	case "cancel_in_progress", "cancel-in-progress":
 		return "write concurrency: {on_busy: replace}"
 	}

@@ -76,6 +76,11 @@ type Generation struct {
 	Relay    Relay
 	Secrets  []engine.Secret // every secret that was put in somewhere, to mask it in outputs
 	Verified []verify.Known  // the secrets of verify
+
+	SecretFiles []string // whose content is one of the secrets
+
+	said map[string]string // of each bucket what is said of it, secrets included, hashed
+
 	Warnings []Problem
 }
 
@@ -107,6 +112,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	l.references()
 	l.unreachable()
 	l.untrusted()
+	l.allowOfRelay(relay)
 
 	problems = tidy(l.problems, files)
 	if failed(problems) {
@@ -119,13 +125,15 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	set.MaxRuns, set.QueueLimit = l.maxRuns, l.queueLimit
 	set.Secrets = append(slices.Clone(l.secrets), relay.Secret)
 	return &Generation{
-		Rules:    set,
-		Hash:     hashFiles(files),
-		Files:    files,
-		Relay:    relay,
-		Secrets:  l.secrets,
-		Verified: l.senders.known,
-		Warnings: problems,
+		Rules:       set,
+		Hash:        hashFiles(files),
+		Files:       files,
+		Relay:       relay,
+		Secrets:     l.secrets,
+		SecretFiles: l.secretFiles,
+		said:        l.said,
+		Verified:    l.senders.known,
+		Warnings:    problems,
 	}, problems
 }
 
@@ -160,7 +168,8 @@ type loader struct {
 	maxRuns, queueLimit int // 0: not given
 
 	bucketSet map[string]*engine.Bucket
-	trustAll  map[string]bool // of these: verify: none
+	said      map[string]string // as of a Generation
+	trustAll  map[string]bool   // of these: verify: none
 	proxies   []netip.Prefix
 	senders   *senders
 
@@ -171,6 +180,8 @@ type loader struct {
 	nodes   map[*engine.Rule]place
 	refs    []reference // to rules by name
 	secrets []engine.Secret
+
+	secretFiles []string // read for a secret, or tried to
 
 	found   map[string]found  // what LookPath said, by command
 	scripts map[string]string // what is wrong with the interpreter, by file; "" where nothing is

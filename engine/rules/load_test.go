@@ -536,3 +536,25 @@ func FuzzRules(f *testing.F) {
 		}
 	})
 }
+
+// TestBucketsThatChanged: the log tells of them, as of rules.
+func TestBucketsThatChanged(t *testing.T) {
+	load := func(buckets, secret string) *Generation {
+		o := testOptions(t)
+		o.Getenv = func(string) (string, bool) { return secret, true }
+		return parse(t, "buckets: {"+buckets+"}\nrules: [{name: a, bucket: a, actions: [{exec: [make]}]}]", o)
+	}
+	before := load(`a: {verify: {scheme: github, secret: "${env:S}"}}, b: {verify: none}, c: {verify: none}`, "one")
+	for _, tt := range []struct {
+		buckets, secret string
+		want            []string
+	}{
+		{`c: {verify: none}, b: {verify: none}, a: {verify: {secret: "${env:S}", scheme: github}}`, "one", nil},
+		{`a: {verify: {scheme: github, secret: "${env:S}"}}, b: {verify: none}, c: {verify: none}`, "two", []string{"a"}},
+		{`a: {verify: {scheme: gitea, secret: "${env:S}"}}, b: {verify: none}, d: {verify: none}`, "one", []string{"a", "c", "d"}},
+	} {
+		if got := DiffBuckets(before, load(tt.buckets, tt.secret)); !slices.Equal(got, tt.want) {
+			t.Errorf("with %s and secret %s: %q, want %q", tt.buckets, tt.secret, got, tt.want)
+		}
+	}
+}

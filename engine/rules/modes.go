@@ -48,13 +48,29 @@ func checkSecretMode(path string, info fs.FileInfo) (msg, hint string, fatal boo
 	return "", "", false
 }
 
+// placesOf are the file, its folder, and the folder that it is in where a link
+// leads to it.
+func placesOf(path string) []string {
+	places := []string{path, filepath.Dir(path)}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return places
+	}
+	here, err := os.Stat(filepath.Dir(path))
+	there, failed := os.Stat(filepath.Dir(real))
+	if err == nil && failed == nil && !os.SameFile(here, there) {
+		places = append(places, filepath.Dir(real))
+	}
+	return places
+}
+
 // modeProblems looks at files and the folders that they are in, through links
 // too: the ones that are fatal, or the others.
 func modeProblems(files []File, fatal bool) []Problem {
 	var problems []Problem
 	var seen []string
 	for _, f := range files {
-		for _, path := range []string{f.Path, filepath.Dir(f.Path)} {
+		for _, path := range placesOf(f.Path) {
 			if slices.Contains(seen, path) {
 				continue
 			}

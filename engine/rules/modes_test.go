@@ -57,6 +57,26 @@ func TestWhoElseCanChangeTheRules(t *testing.T) {
 	}
 }
 
+// TestFolderBehindALink: whoever can write there can put other rules in their place.
+func TestFolderBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(open, "rules.yaml"), "rules: []")
+	link := filepath.Join(dir, "rules.yaml")
+	if err := os.Symlink(filepath.Join(open, "rules.yaml"), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if got := modeProblems([]File{{Path: link}}, true); len(got) != 1 || got[0].File != open {
+		t.Errorf("problems %v, want one of the folder %s", got, open)
+	}
+}
+
 // sharedGroup gives files a group that is not their owner's alone.
 func sharedGroup(t *testing.T, paths ...string) {
 	t.Helper()

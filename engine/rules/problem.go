@@ -47,6 +47,16 @@ func (p Problem) String() string {
 // Error implements error for a problem that is alone.
 func (p *Problem) Error() string { return p.String() }
 
+// firstError is the first problem that is more than a warning; nil: there is none.
+func firstError(problems []Problem) *Problem {
+	for i := range problems {
+		if !problems[i].Warning {
+			return &problems[i]
+		}
+	}
+	return nil
+}
+
 // maxProblems is how many problems of one load are told: who has more will
 // mend one and look again.
 const maxProblems = 100

@@ -63,6 +63,7 @@ func (l *loader) fromFile(path string) (string, error) {
 		path = filepath.Join(l.o.Dir, path)
 	}
 	l.guard = append(l.guard, path)
+	l.secretFiles = append(l.secretFiles, path)
 	data, err := readFile(path, maxSecret)
 	if err != nil {
 		return "", fmt.Errorf("the secret file %s: %s", path, cause(err))
@@ -103,6 +104,10 @@ func (d *decoder) expand(n *yaml.Node, what string) (engine.Secret, bool) {
 	}
 	if m := bareRef.FindStringSubmatch(n.Value); m != nil {
 		d.fail(n, fmt.Sprintf("write ${env:%s}", m[2]), "%s refers to a variable without saying where it is from", what)
+		return engine.Secret{}, false
+	}
+	if at := strings.Index(secretRef.ReplaceAllString(n.Value, ""), "${"); at >= 0 || strings.Contains(n.Value, "{{") || strings.HasPrefix(n.Value, "$(") {
+		d.fail(n, "write ${env:NAME} or ${file:PATH}", "%s holds a reference that is none", what)
 		return engine.Secret{}, false
 	}
 	good := true

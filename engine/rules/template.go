@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -16,6 +17,9 @@ type field struct {
 	refused string // why no secret can stand here; "" where it can
 	hint    string // where else the secret goes
 }
+
+// mistypedRef is what ${env:NAME} may have been meant to be.
+var mistypedRef = regexp.MustCompile(`(?:^|[^$])\$\{([A-Za-z]{2,5}):[^-=?+}][^}]*\}`)
 
 var secretInExpr = regexp.MustCompile(`\{\{[^}]*\$\{(?:env|file):`)
 
@@ -31,6 +35,9 @@ func (d *decoder) template(n *yaml.Node, c *engine.Compiler, f field) *engine.Te
 	if m := secretInExpr.FindStringIndex(n.Value); m != nil {
 		line, col := d.src.inScalar(n, m[0])
 		d.note(line, col, "write the reference outside of {{ }}", "an expression does not see secrets", false)
+		return nil
+	}
+	if f.refused == "" && d.mistyped(n) {
 		return nil
 	}
 	t, findings := c.Template(n.Value, func(ref string) (engine.Secret, error) {
@@ -58,6 +65,27 @@ func (d *decoder) template(n *yaml.Node, c *engine.Compiler, f field) *engine.Te
 		d.note(line, col, hint, fmt.Sprintf("${%s} stays as it is", name), true)
 	}
 	return t
+}
+
+// mistyped reports whether n holds what ${env:NAME} was meant to be, and notes it.
+func (d *decoder) mistyped(n *yaml.Node) bool {
+	m := mistypedRef.FindStringSubmatchIndex(n.Value)
+	if m == nil {
+		return false
+	}
+	word, kinds := n.Value[m[2]:m[3]], []string{"env", "file"}
+	hint := engine.Nearest(strings.ToLower(word), slices.Clone(kinds))
+	switch {
+	case slices.Contains(kinds, word):
+		return false
+	case slices.Contains(kinds, strings.ToLower(word)):
+		hint = fmt.Sprintf("did you mean %q?", strings.ToLower(word))
+	case hint == "":
+		return false
+	}
+	line, col := d.src.inScalar(n, m[2])
+	d.note(line, col, hint+" For the text itself write $${", fmt.Sprintf("${%s:} is no reference to a secret", word), false)
+	return true
 }
 
 // condition compiles the expression of n, nil after a problem.

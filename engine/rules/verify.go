@@ -43,19 +43,20 @@ func (o object) verify(where string) (v engine.Verifier, none bool) {
 
 // verifier reads a verify that is a mapping.
 func (d *decoder) verifier(n *yaml.Node, where string) engine.Verifier {
-	all := d.entries(n, "verify")
+	all := d.object(n, "verify", verifyKeys()...)
 	if n.Kind != yaml.MappingNode || !all.needs("verify", verifyHint, "scheme") {
 		return nil
 	}
-	scheme := all.choice("scheme", "the README has a recipe for each sender; hmac is for those that are not in it", verify.Schemes()...)
+	scheme := all.choice("scheme", "hmac is for senders that are not in the list", verify.Schemes()...)
 	if scheme == "" {
 		return nil
 	}
-	o := d.object(n, "verify of scheme "+scheme, append(verify.Keys(scheme), "scheme")...)
+	before := len(d.l.problems)
+	o := all
+	o.takes(scheme)
 	if d.disabled { // its secrets need not be there
 		return nil
 	}
-	before := len(d.l.problems)
 	c := o.verifyConfig(scheme, where)
 	if failed(d.l.problems[before:]) {
 		return nil
@@ -66,6 +67,32 @@ func (d *decoder) verifier(n *yaml.Node, where string) engine.Verifier {
 		return nil
 	}
 	return &verifier{Verifier: v, url: c.PublicURL, client: d.l.o.Client, senders: d.l.senders, where: where}
+}
+
+// verifyKeys are the keys of all schemes.
+func verifyKeys() []string {
+	keys := []string{"scheme"}
+	for _, scheme := range verify.Schemes() {
+		for _, key := range verify.Keys(scheme) {
+			if !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
+// takes notes keys that a scheme does not take.
+func (o object) takes(scheme string) {
+	for _, key := range o.keys {
+		if o.values[key.Value] != nil && key.Value != "scheme" && !slices.Contains(verify.Keys(scheme), key.Value) {
+			hint := "it takes " + strings.Join(verify.Keys(scheme), ", ")
+			if slices.Contains(verify.Keys("hmac"), key.Value) {
+				hint += "; scheme hmac takes " + key.Value
+			}
+			o.d.fail(key, hint, "scheme %s does not take %s", scheme, key.Value)
+		}
+	}
 }
 
 // configProblem notes what is wrong at the key that it is wrong in.
@@ -270,9 +297,8 @@ func NewVerifier(keys map[string][]string, o Options) (*verify.Verifier, error) 
 	l := &loader{o: o.withDefaults(), senders: &senders{}}
 	d := &decoder{l: l, src: &source{lines: []int{0}}}
 	v, _ := d.verifier(n, "the command line").(*verifier)
-	if len(l.problems) > 0 {
-		p := l.problems[0]
-		return nil, &p
+	if p := firstError(l.problems); p != nil {
+		return nil, p
 	}
 	return v.Verifier, nil
 }

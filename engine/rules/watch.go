@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"crypto/sha256"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -36,6 +37,10 @@ type WatchOptions struct {
 	// and what is wrong, once for each content. It is called by Run; required.
 	Changed func(*Generation, []Problem)
 
+	// Also names files that are read as part of the rules, those of secrets: a
+	// change of one has the rules read again. It is called by Run. nil: none.
+	Also func() []string
+
 	Poll     time.Duration // between looks at the contents; 0: 2 s
 	NoEvents bool          // rely on the poll alone
 	Log      *slog.Logger  // nil: none
@@ -55,6 +60,7 @@ type Watcher struct {
 	seen    string                 // fingerprint of what was told last; "": not known
 	events  *fsnotify.Watcher      // nil without events
 	folders map[string]fs.FileInfo // watched, as they were then
+	also    map[string]string      // content of the files of Also, hashed, by path
 }
 
 // NewWatcher returns a watcher. It does nothing before Run.
@@ -65,7 +71,9 @@ func NewWatcher(o WatchOptions) *Watcher {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{o: o, kick: make(chan struct{}, 1), seen: o.Loaded, folders: map[string]fs.FileInfo{}}
+	w := &Watcher{o: o, kick: make(chan struct{}, 1), seen: o.Loaded, folders: map[string]fs.FileInfo{}}
+	w.alsoChanged()
+	return w
 }
 
 // Kick has the files read again, changed or not: a secret's own file may have
@@ -115,6 +123,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			w.o.Log.Warn("watching the rules lost events", "err", err)
 			look.Reset(settleTime)
 		case <-poll.C:
+			c.forced = w.alsoChanged() || c.forced
 			if c.since.IsZero() {
 				look.Reset(0)
 			}
@@ -124,6 +133,29 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// alsoChanged reports whether a file of Also holds something else than at the
+// last call. Of one that was not known then it can't be told.
+func (w *Watcher) alsoChanged() bool {
+	if w.o.Also == nil {
+		return false
+	}
+	changed := false
+	now := map[string]string{}
+	for _, path := range w.o.Also() {
+		data, err := readFile(path, maxSecret)
+		sum := sha256.Sum256(data)
+		now[path] = string(sum[:])
+		if err != nil { // one that is gone for a moment is being replaced
+			now[path] = w.also[path]
+		}
+		if was, known := w.also[path]; known && was != now[path] {
+			changed = true
+		}
+	}
+	w.also = now
+	return changed
 }
 
 // look compares the files with what was told last, and tells what is new once

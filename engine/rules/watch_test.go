@@ -449,6 +449,26 @@ func TestKickReadsWhatDidNotChange(t *testing.T) {
 	})
 }
 
+// TestSecretFilesAreWatched: a secret that is changed on this side is read again,
+// one that is away for a moment, or was not known before, is not.
+func TestSecretFilesAreWatched(t *testing.T) {
+	o := testOptions(t)
+	path, secret := filepath.Join(t.TempDir(), "rules.yaml"), filepath.Join(t.TempDir(), "secret")
+	write(t, path, ruleNamed("old"))
+	write(t, secret, "one")
+	synctest.Test(t, func(t *testing.T) {
+		_, reports := watching(t, WatchOptions{Paths: []string{path}, NoEvents: true, Also: func() []string { return []string{secret} }}, o)
+		wantNext(t, reports, "rules: old")
+		wantNothing(t, reports, time.Minute)
+		write(t, secret, "two")
+		wantNext(t, reports, "rules: old")
+		must(t, os.Remove(secret))
+		wantNothing(t, reports, time.Minute)
+		write(t, secret, "two")
+		wantNothing(t, reports, time.Minute)
+	})
+}
+
 func TestGitIsWaitedFor(t *testing.T) {
 	tests := []struct {
 		name string

@@ -6,23 +6,19 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
 )
 
-// errHeld tells that the bodies in memory reached their bound.
-var errHeld = errors.New("the bodies in memory reached their bound")
-
 // errSlow tells that a body came, but too slowly.
-var errSlow = fmt.Errorf("the body came too slowly: less than %d bytes a second after %s", leastRate, bodyGrace)
+var errSlow = fmt.Errorf("the body came too slowly: less than %d bytes in %s", paceBytes, paceTime)
 
 // read returns the body of a request. The caller calls release, also after an
 // error, when the body is no longer in use.
-func (s *Server) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	conn := http.NewResponseController(w)
-	p := &pace{conn: conn, r: http.MaxBytesReader(w, r.Body, s.maxBody), begin: time.Now()}
-	m := &meter{budget: &s.held, r: p}
-	if r.ContentLength > s.maxBody {
+func (s *Server) read(q request) (body []byte, release func(), err error) {
+	conn := http.NewResponseController(q.w)
+	p := newPace(conn, http.MaxBytesReader(q.w, q.r.Body, s.maxBody))
+	m := &meter{all: &s.held, shares: &s.shares, from: q.from, r: p}
+	if q.r.ContentLength > s.maxBody {
 		// Said before a byte is read: a sender that waits for "100 Continue"
 		// keeps its body.
 		return nil, m.release, &http.MaxBytesError{Limit: s.maxBody}
@@ -36,11 +32,15 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 }
 
 // unread answers for a body that did not come whole, or that is too large.
-func (s *Server) unread(err error) reply {
+func (s *Server) unread(q request, err error) reply {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", s.maxBody), "")
+	case errors.Is(err, errShare):
+		s.crowds.note(s.log, errShare.Error(), "bodies "+q.from.String(), "address", q.from)
+		return refuse(http.StatusServiceUnavailable, errShare.Error(), "send it again later").
+			with("Retry-After", retryBusy)
 	case errors.Is(err, errHeld):
 		s.refusals.note(s.log, errHeld)
 		return refuse(http.StatusServiceUnavailable, ErrBusy.Error(), "send it again later").
@@ -55,62 +55,34 @@ func (s *Server) unread(err error) reply {
 }
 
 // pace reads a body that has to come at a least rate, so that senders that drip
-// can't hold connections for long.
+// can't hold connections, and what they sent, for long. The rate is that of the
+// last seconds: what came in a burst buys no time.
 type pace struct {
-	conn  *http.ResponseController
-	r     io.Reader
-	begin time.Time
-	got   int64
+	conn *http.ResponseController
+	r    io.Reader
+	end  time.Time // when the body has to be whole
+	due  time.Time // when lack more bytes have to be here
+	lack int
+}
+
+func newPace(conn *http.ResponseController, r io.Reader) *pace {
+	now := time.Now()
+	return &pace{conn: conn, r: r, end: now.Add(readTimeout), due: now.Add(paceTime), lack: paceBytes}
 }
 
 func (p *pace) Read(b []byte) (int, error) {
+	deadline := p.end
+	if p.due.Before(p.end) {
+		deadline = p.due
+	}
 	// A connection without deadlines is one of a caller that brings its own.
-	_ = p.conn.SetReadDeadline(p.due())
+	_ = p.conn.SetReadDeadline(deadline)
 	n, err := p.r.Read(b)
-	p.got += int64(n)
-	if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(p.begin) < readTimeout {
+	if p.lack -= n; p.lack <= 0 {
+		p.due, p.lack = time.Now().Add(paceTime), paceBytes
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(p.end) {
 		err = errSlow
 	}
 	return n, err
 }
-
-// due is when the next byte has to be here.
-func (p *pace) due() time.Time {
-	atRate := bodyGrace + time.Duration(p.got)*time.Second/leastRate
-	return p.begin.Add(min(atRate, readTimeout))
-}
-
-// budget is a number of bytes, or of other things, that many share.
-type budget struct {
-	max  int64
-	used atomic.Int64
-}
-
-func (b *budget) take(n int64) bool {
-	if b.used.Add(n) > b.max {
-		b.used.Add(-n)
-		return false
-	}
-	return true
-}
-
-func (b *budget) give(n int64) { b.used.Add(-n) }
-
-// meter takes what it reads from a budget, as it comes: a sender that only
-// promises a large body takes nothing from the others.
-type meter struct {
-	budget *budget
-	r      io.Reader
-	taken  int64
-}
-
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.r.Read(p)
-	if !m.budget.take(int64(n)) {
-		return 0, errHeld
-	}
-	m.taken += int64(n)
-	return n, err
-}
-
-func (m *meter) release() { m.budget.give(m.taken) }

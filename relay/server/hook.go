@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -102,8 +103,8 @@ func (s *Server) route(l life, w http.ResponseWriter, r *http.Request, path stri
 			"for a tunnel or a proxy start hookrun with -listen 127.0.0.1:8080")
 	}
 	from := s.sender(r)
-	if !from.many && !s.rates.allow(network(from.addr)) {
-		s.crowds.note(s.log, "too many requests from one address", network(from.addr).String(), "address", network(from.addr))
+	if from.network.IsValid() && !s.rates.allow(from.network) {
+		s.crowds.note(s.log, "too many requests from one address", from.network.String(), "address", from.network)
 		return refuse(http.StatusTooManyRequests, "too many requests from one address", "send it again later").
 			with("Retry-After", retryLimited)
 	}
@@ -111,17 +112,14 @@ func (s *Server) route(l life, w http.ResponseWriter, r *http.Request, path stri
 	if !ok {
 		return refuse(http.StatusNotFound, "there is nothing at this address", "webhooks go to /hooks/BUCKET")
 	}
-	return s.take(l, w, r, Webhook{
+	return s.take(l, request{w, r, from.network, Webhook{
 		Bucket: bucket,
 		Method: strings.ToUpper(r.Method),
 		Path:   rest,
 		Query:  r.URL.RawQuery,
-		URL:    calledURL(r, from.proxied),
 		Remote: from.remote,
-		Client: from.addr,
-		Peer:   r.RemoteAddr,
 		Header: r.Header,
-	})
+	}})
 }
 
 func (s *Server) healthz(method string) reply {
@@ -148,30 +146,39 @@ func hookPath(escaped string) (bucket, rest string, ok bool) {
 	return bucket, "/" + rest, ok && err == nil && bucket != ""
 }
 
+// request is a webhook whose body is still to be read.
+type request struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	from netip.Prefix // whose share of the memory the body takes; zero: nobody's
+	hook Webhook
+}
+
 // take reads the body of a webhook and delivers it. What is waited for then, is
 // waited for without the body in memory.
-func (s *Server) take(l life, w http.ResponseWriter, r *http.Request, hook Webhook) reply {
-	if !s.inbox.Known(hook.Bucket) {
-		s.strangers.note(s.log, "no rule is for this bucket", cut(hook.Bucket), "bucket", cut(hook.Bucket), "remote", hook.Remote)
-		return refuse(http.StatusNotFound, fmt.Sprintf("nothing here takes webhooks for bucket %q", hook.Bucket),
+func (s *Server) take(l life, q request) reply {
+	if bucket := q.hook.Bucket; !s.inbox.Known(bucket) {
+		s.strangers.note(s.log, "no rule is for this bucket", cut(bucket), "bucket", cut(bucket), "remote", q.hook.Remote)
+		return refuse(http.StatusNotFound, fmt.Sprintf("nothing here takes webhooks for bucket %q", bucket),
 			"compare the name in the URL with the buckets that the rules name")
 	}
-	answer, refused := s.deliver(l.deliver, w, r, hook)
+	answer, refused := s.deliver(l.deliver, q)
 	if refused != nil {
 		return *refused
 	}
 	s.refusals.taken(s.log)
-	return s.await(l.wait, w, answer)
+	return s.await(l.wait, q.w, answer)
 }
 
 // deliver returns the inbox's answer, or the reply that says why there is none.
-func (s *Server) deliver(life context.Context, w http.ResponseWriter, r *http.Request, hook Webhook) (Answer, *reply) {
-	body, release, err := s.read(w, r)
+func (s *Server) deliver(life context.Context, q request) (Answer, *reply) {
+	body, release, err := s.read(q)
 	defer release()
 	if err != nil {
-		p := s.unread(err)
+		p := s.unread(q, err)
 		return Answer{}, &p
 	}
+	hook := q.hook
 	hook.Body, hook.Received = body, time.Now().UTC()
 	ctx, cancel := context.WithTimeout(life, deliverTimeout)
 	defer cancel()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"time"
 )
 
@@ -54,10 +53,7 @@ type Webhook struct {
 	Method   string      // upper case
 	Path     string      // what follows the bucket, percent-encoded as it came; "/" at least
 	Query    string      // raw, without "?"
-	URL      string      // as the sender called it: scheme, host, path and query; for signatures
-	Remote   string      // the sender: host:port of Peer, or what a trusted proxy says, with or without a port
-	Client   netip.Addr  // the address in Remote, without a zone, never IPv4 in IPv6; zero: unknown
-	Peer     string      // host:port at the other end of the connection: the sender or a proxy
+	Remote   string      // the sender: host:port of the connection, or what a trusted proxy says, with or without a port
 	Header   http.Header // without Host, as net/http has it
 	Body     []byte      // the exact bytes; empty, not nil, where there are none
 	Received time.Time   // when its last byte was read, UTC

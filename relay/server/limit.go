@@ -31,9 +31,7 @@ func (s *Server) limit(ln net.Listener) *limitListener {
 		slots:      make(chan struct{}, s.maxConns),
 		closed:     make(chan struct{}),
 		perAddress: maxConnsPerAddress,
-		counted: func(a netip.Addr) bool {
-			return a.IsValid() && !a.IsLoopback() && !within(s.proxies(), a)
-		},
+		counted:    func(a netip.Addr) bool { return bound(s.proxies(), a) },
 		refused: func(from netip.Prefix) {
 			s.counts.limited.Add(1)
 			s.crowds.note(s.log, "too many connections from one address", "conns "+from.String(), "address", from)

@@ -12,33 +12,38 @@ const maxHops = 50
 
 // sender is who sent a request, as far as can be told.
 type sender struct {
-	remote  string     // host:port of the connection, or what a trusted proxy says
-	addr    netip.Addr // in remote; zero: unknown
-	proxied bool       // the connection is a trusted proxy's
+	remote string // host:port of the connection, or what a trusted proxy says, with or without a port
 
-	// many is set where all who come through a proxy, or all programs of this
-	// machine, look the same.
-	many bool
+	// network is whom the bounds on one address hold for. It is zero where all who
+	// come through a proxy, or all programs of this machine, look the same.
+	network netip.Prefix
 }
 
 // sender finds out who sent r.
 func (s *Server) sender(r *http.Request) sender {
 	proxies := s.proxies()
-	peer, _ := hop(r.RemoteAddr)
-	from := sender{remote: r.RemoteAddr, addr: peer, proxied: within(proxies, peer)}
-	if from.proxied {
-		if text, addr, ok := forwarded(r.Header.Values("X-Forwarded-For"), proxies); ok {
-			from.remote, from.addr = text, addr
+	remote := r.RemoteAddr
+	addr, _ := hop(remote)
+	if within(proxies, addr) {
+		if text, client, ok := forwarded(r.Header.Values("X-Forwarded-For"), proxies); ok {
+			remote, addr = text, client
 		}
 	}
-	from.many = !from.addr.IsValid() || from.addr.IsLoopback() || within(proxies, from.addr)
-	return from
+	if !bound(proxies, addr) {
+		return sender{remote: remote}
+	}
+	return sender{remote, network(addr)}
+}
+
+// bound reports whether the bounds on one address hold for a.
+func bound(proxies []netip.Prefix, a netip.Addr) bool {
+	return a.IsValid() && !a.IsLoopback() && !within(proxies, a)
 }
 
 // forwarded returns the rightmost hop of X-Forwarded-For that is no proxy of
-// ours: what stands left of it was written by a stranger. Where a hop is no
-// address, the one before it on the way here is returned, and ok is false where
-// there is none.
+// ours, as plain text: what stands left of it was written by a stranger. Where a
+// hop is no address, the one before it on the way here is returned, and ok is
+// false where there is none.
 func forwarded(lines []string, proxies []netip.Prefix) (text string, addr netip.Addr, ok bool) {
 	rest := strings.Join(lines, ",")
 	for range maxHops {
@@ -48,7 +53,7 @@ func forwarded(lines []string, proxies []netip.Prefix) (text string, addr netip.
 		if !valid {
 			return text, addr, ok
 		}
-		text, addr, ok = last, a, true
+		text, addr, ok = plain(last, a), a, true
 		if i < 0 || !within(proxies, a) {
 			return text, addr, ok
 		}
@@ -71,6 +76,15 @@ func hop(text string) (netip.Addr, bool) {
 	return ap.Addr().Unmap().WithZone(""), err == nil
 }
 
+// plain writes a hop, whose address is a, so that every reader of addresses can
+// read it: some proxies put brackets around one that has no port.
+func plain(text string, a netip.Addr) string {
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return netip.AddrPortFrom(a, ap.Port()).String()
+	}
+	return a.String()
+}
+
 // within reports whether an address without a zone is in one of the prefixes.
 func within(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool {
@@ -90,32 +104,4 @@ func network(a netip.Addr) netip.Prefix {
 	}
 	p, _ := a.Prefix(bits) // fails for more bits than there are
 	return p
-}
-
-// calledURL is the URL that the sender of r called. A trusted proxy says where
-// it differs from what came here.
-func calledURL(r *http.Request, proxied bool) string {
-	scheme, host, target := "http", r.Host, r.RequestURI
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	if proxied {
-		if p := strings.ToLower(first(r.Header, "X-Forwarded-Proto")); p == "http" || p == "https" {
-			scheme = p
-		}
-		if h := first(r.Header, "X-Forwarded-Host"); h != "" {
-			host = h
-		}
-	}
-	if !strings.HasPrefix(target, "/") { // the absolute form, which proxies are sent
-		target = r.URL.RequestURI()
-	}
-	return scheme + "://" + host + target
-}
-
-// first is the first element of a header that is a list: what the outermost
-// proxy says.
-func first(h http.Header, name string) string {
-	element, _, _ := strings.Cut(h.Get(name), ",")
-	return strings.TrimSpace(element)
 }

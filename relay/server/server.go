@@ -28,10 +28,15 @@ const (
 	// connection could hold a body of the greatest size.
 	maxHeld = 64 << 20
 
+	// heldParts is how many addresses it takes to fill maxHeld: each can hold that
+	// part of it, or one body of the greatest size. Who is not bound by
+	// maxConnsPerAddress is not bound by this.
+	heldParts = 4
+
 	headerTimeout  = 5 * time.Second  // for request line and header
 	readTimeout    = 30 * time.Second // for the body
-	bodyGrace      = 5 * time.Second  // in which a body may come as slowly as it likes;
-	leastRate      = 1 << 10          // after it, bytes a second on the whole
+	paceTime       = 5 * time.Second  // in which, again and again until the body's end,
+	paceBytes      = 5 << 10          // that many bytes more of it have to come
 	deliverTimeout = 30 * time.Second // for Inbox.Deliver
 	idleTimeout    = 60 * time.Second // between two requests of a connection
 
@@ -61,8 +66,8 @@ type Options struct {
 	MaxBody  int64 // bytes of one body; 0: 8 MiB
 	MaxConns int   // connections open at once; 0: 1024
 
-	// Proxies are the networks of proxies whose X-Forwarded-For, -Proto and -Host
-	// are believed. It is asked for every request. nil: none are.
+	// Proxies are the networks of proxies whose X-Forwarded-For is believed. It is
+	// asked for every request. nil: none are.
 	Proxies func() []netip.Prefix
 
 	// LocalOnly refuses what a website in a browser on this machine sends: for an
@@ -92,6 +97,7 @@ type Server struct {
 	proxies  func() []netip.Prefix
 
 	held      budget // bytes of bodies in memory
+	shares    shares // of them, those of each address
 	awaited   budget // senders that wait for more than the receipt, or read a stream
 	rates     *rates
 	counts    counts
@@ -112,6 +118,7 @@ func New(o Options) *Server {
 		local:    o.LocalOnly,
 		proxies:  o.Proxies,
 		rates:    newRates(),
+		shares:   shares{of: make(map[netip.Prefix]int64)},
 		refusals: refusals{of: make(map[error]*spell)},
 	}
 	if s.log == nil {
@@ -131,6 +138,7 @@ func New(o Options) *Server {
 	}
 	s.awaited.max = maxAwaited
 	s.held.max = max(maxHeld, s.maxBody)
+	s.shares.max = max(s.held.max/heldParts, s.maxBody)
 	return s
 }
 

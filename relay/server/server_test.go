@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,7 +60,7 @@ func TestSlowSenders(t *testing.T) {
 		{"says nothing", "", 5 * time.Second, 0},
 		{"header without an end", "POST /hooks/x HTTP/1.1\r\nHost: h\r\nX-", 5 * time.Second, 0},
 		{"body without an end", "POST /hooks/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", 5 * time.Second, 408},
-		{"body that stops after 10 KiB", "POST /hooks/x HTTP/1.1\r\nHost: h\r\nContent-Length: 20480\r\n\r\n" + strings.Repeat("x", 10<<10), 15 * time.Second, 408},
+		{"body that stops after 10 KiB", "POST /hooks/x HTTP/1.1\r\nHost: h\r\nContent-Length: 20480\r\n\r\n" + strings.Repeat("x", 10<<10), 5 * time.Second, 408},
 		{"no second request", "POST /hooks/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 60 * time.Second, 202},
 	}
 	for _, tt := range tests {
@@ -96,11 +97,61 @@ func TestBodyThatStallsIsAnswered(t *testing.T) {
 		serveOn(t, New(Options{Inbox: inbox}), ln)
 		c := ln.dial(t)
 		c.write("POST /hooks/x HTTP/1.1\nHost: h\nContent-Length: 10\n\nhalf")
-		wantAnswer(t, c.read("POST"), 408, `{"error":"the body came too slowly: less than 1024 bytes a second after 5s"}`+"\n")
+		wantAnswer(t, c.read("POST"), 408, `{"error":"the body came too slowly: less than 5120 bytes in 5s"}`+"\n")
 		if n := len(inbox.webhooks()); n != 0 {
 			t.Errorf("%d webhooks delivered, want none", n)
 		}
 	})
+}
+
+// A body goes on for as long as enough of it keeps coming: what came before is no
+// credit.
+func TestLeastRateOfABody(t *testing.T) {
+	tests := []struct {
+		name   string
+		burst  int // bytes at once,
+		step   int // then so many each second
+		after  time.Duration
+		status int
+	}{
+		{"fast enough", 0, 1280, 24 * time.Second, 202},
+		{"fast enough after a burst", 1 << 20, 1280, 24 * time.Second, 202},
+		{"too slow", 0, 1000, 5 * time.Second, 408},
+		{"too slow after a burst", 1 << 20, 1000, 5 * time.Second, 408},
+		{"last bytes", 5 << 10, 1, 4 * time.Second, 202},
+		{"fast enough, too large", 0, 2 << 10, 30 * time.Second, 408},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ln := newPipes()
+				serveOn(t, New(Options{Inbox: &fakeInbox{}}), ln)
+				steps := 40
+				if tt.status == 202 {
+					steps = int(tt.after / time.Second)
+				}
+				c := ln.dial(t)
+				c.write(fmt.Sprintf("POST /hooks/x HTTP/1.1\nHost: h\nContent-Length: %d\n\n%s",
+					tt.burst+steps*tt.step, strings.Repeat("x", tt.burst)))
+				begin := time.Now()
+				var sending sync.WaitGroup
+				defer sending.Wait()
+				sending.Go(func() {
+					for range steps {
+						time.Sleep(time.Second)
+						if _, err := io.WriteString(c, strings.Repeat("x", tt.step)); err != nil {
+							return
+						}
+					}
+				})
+				got := c.read("POST")
+				if after := time.Since(begin); got.status != tt.status || after != tt.after {
+					t.Errorf("status = %d after %v, want %d after %v", got.status, after, tt.status, tt.after)
+				}
+				c.Close()
+			})
+		})
+	}
 }
 
 func TestConnectionsBeyondTheBoundWait(t *testing.T) {
