@@ -145,10 +145,18 @@ func (b *Bucket) refusesAddress(ev *Event) string {
 		return ""
 	}
 	why := fmt.Sprintf("allow of bucket %q has no address of the sender", ev.Bucket)
-	if ev.Header.Get("X-Forwarded-For") != "" {
+	if hops := ev.Header.Get("X-Forwarded-For"); hops != "" && !strings.Contains(hops, hostOf(ev.Remote)) {
 		why += "; it came with X-Forwarded-For, which is believed where trusted_proxies names who sent it on"
 	}
 	return why
+}
+
+// hostOf is a remote without its port.
+func hostOf(remote string) string {
+	if a, err := netip.ParseAddrPort(remote); err == nil {
+		return a.Addr().String()
+	}
+	return remote
 }
 
 // verifiersOf are those that all have to know the sender before the rule takes an

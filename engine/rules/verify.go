@@ -38,11 +38,18 @@ func (o object) verify(where string) (v engine.Verifier, none bool) {
 		o.d.fail(n, verifyHint, "verify must be a mapping or none, not %s", show(n))
 		return nil, false
 	}
-	return o.d.verifier(n, where), false
+	known := o.d.verifier(n, where)
+	if known == nil { // not a Verifier that is a nil pointer
+		return nil, false
+	}
+	if known.url == "" && known.NeedsURL() {
+		o.d.fail(n, "public_url: https://hooks.example.org/hooks/NAME", "verify: the URL is signed, and public_url does not say which one the sender was given")
+	}
+	return known, false
 }
 
 // verifier reads a verify that is a mapping.
-func (d *decoder) verifier(n *yaml.Node, where string) engine.Verifier {
+func (d *decoder) verifier(n *yaml.Node, where string) *verifier {
 	all := d.object(n, "verify", verifyKeys()...)
 	if n.Kind != yaml.MappingNode || !all.needs("verify", verifyHint, "scheme") {
 		return nil
@@ -296,7 +303,7 @@ func NewVerifier(keys map[string][]string, o Options) (*verify.Verifier, error) 
 	}
 	l := &loader{o: o.withDefaults(), senders: &senders{}}
 	d := &decoder{l: l, src: &source{lines: []int{0}}}
-	v, _ := d.verifier(n, "the command line").(*verifier)
+	v := d.verifier(n, "the command line")
 	if p := firstError(l.problems); p != nil {
 		return nil, p
 	}

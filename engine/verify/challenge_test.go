@@ -46,6 +46,11 @@ func TestChallenges(t *testing.T) {
 		{name: "microsoft-graph, a notification", config: Config{Scheme: "microsoft-graph"}, request: Request{Method: "POST", Query: "validationToken=x", Body: []byte(`{"value":[]}`)}},
 		{name: "twitter", config: Config{Scheme: "twitter"}, request: get("crc_token=9b4507b3-9040-4669-9ca3-6b94edb50553"), ok: true, want: Challenge{
 			Status: 200, ContentType: "application/json", Body: `{"response_token":"sha256=sUiql2ImzpZiS81esbntH8T8m2wuVrPa0jyMticDMm8="}`}},
+		{name: "twitter, base64", config: Config{Scheme: "twitter"}, request: get("crc_token=YQ%3D%3D"), ok: true, want: Challenge{
+			Status: 200, ContentType: "application/json", Body: `{"response_token":"sha256=So9n+zPorczx99MwotV3LB0C8oxIXvWSa//ACU1tBZM="}`}},
+		{name: "twitter, a form to be signed", config: Config{Scheme: "twitter"}, request: get("crc_token=ref%3Devil")},
+		{name: "twitter, more = than base64 has", config: Config{Scheme: "twitter"}, request: get("crc_token=YQ%3D%3D%3D")},
+		{name: "twitter, nothing but =", config: Config{Scheme: "twitter"}, request: get("crc_token=%3D")},
 		{name: "twitter, an event to be signed", config: Config{Scheme: "twitter"}, request: get("crc_token=%7B%7D")},
 		{name: "github has none", config: Config{Scheme: "github"}, request: get("challenge=a&crc_token=b")},
 	} {

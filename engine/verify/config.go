@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,7 +32,42 @@ func checkConfig(c Config) error {
 	if c.Fetch == nil && (c.Scheme == "sns" || c.JWT.JWKSURL != "") {
 		return errors.New("verify: Config.Fetch is nil, and keys have to be fetched")
 	}
+	if err := checkHeaders(c); err != nil {
+		return err
+	}
+	if err := checkJWKSURL(c.JWT.JWKSURL); err != nil {
+		return err
+	}
 	return checkPublicURL(c.PublicURL)
+}
+
+// headerName is a token (RFC 9110, 5.6.2).
+const headerName = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+func checkHeaders(c Config) error {
+	for _, h := range []struct{ key, name string }{{"header", c.Header}, {"timestamp_header", c.TimestampHeader}, {"id_header", c.IDHeader}} {
+		if strings.Trim(h.name, headerName) != "" {
+			return &ConfigError{h.key, fmt.Sprintf("%q is no name of a header", h.name), h.key + ": X-Signature"}
+		}
+	}
+	return nil
+}
+
+// checkJWKSURL refuses keys that anybody on the way could put in.
+func checkJWKSURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+		return &ConfigError{"jwks_url", "not a URL of the form https://host/path", "keys that come over plain HTTP could be anybody's"}
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // given are the keys that the file must have had.
@@ -78,6 +114,7 @@ func checkSecrets(c Config) error {
 	return nil
 }
 
+// checkPublicURL leaves open whether there has to be one: see NeedsURL.
 func checkPublicURL(s string) error {
 	if s == "" {
 		return nil

@@ -32,10 +32,12 @@ func TestBadConfigurations(t *testing.T) {
 		{"payload without body", Config{Scheme: "hmac", Secrets: s, Header: "X", Payload: "x"}, "payload", "without {{raw}} the body is not signed: anybody could change it"},
 		{"timestamp from nowhere", Config{Scheme: "hmac", Secrets: s, Header: "X", Payload: "{{timestamp}}{{raw}}"}, "timestamp_header", "payload holds {{timestamp}}, and nothing says where it stands"},
 		{"timestamp not signed", Config{Scheme: "hmac", Secrets: s, Header: "X", TimestampHeader: "T"}, "timestamp_header", "payload holds no {{timestamp}}: what is not signed anybody can change"},
-		{"id from nowhere", Config{Scheme: "hmac", Secrets: s, Header: "X", Payload: "{{id}}{{raw}}"}, "id_header", "payload holds {{id}}, and nothing says where it stands"},
+		{"id from nowhere", Config{Scheme: "hmac", Secrets: s, Header: "X", Payload: "{{id}}.{{raw}}"}, "id_header", "payload holds {{id}}, and nothing says where it stands"},
 		{"id not signed", Config{Scheme: "hmac", Secrets: s, Header: "X", IDHeader: "I"}, "id_header", "payload holds no {{id}}: what is not signed anybody can change"},
 		{"tolerance of hmac without a time", Config{Scheme: "hmac", Secrets: s, Header: "X", Tolerance: 1}, "tolerance", "nothing says when the request was signed"},
 		{"public_url", Config{Scheme: "twilio", Secrets: s, PublicURL: "example.com/x"}, "public_url", "not a URL of the form https://host/path"},
+		{"header with a space", Config{Scheme: "token", Secrets: s, Header: "X Y"}, "header", `"X Y" is no name of a header`},
+		{"timestamp header with a colon", Config{Scheme: "hmac", Secrets: s, Header: "X", TimestampHeader: "T:"}, "timestamp_header", `"T:" is no name of a header`},
 		{"standard secret", Config{Scheme: "standard-webhooks", Secrets: []string{"whsec_!"}}, "secret", "secret 1 of 1 is not whsec_ and base64, or whpk_ and base64 of an ed25519 key"},
 		{"standard key of another size", Config{Scheme: "standard-webhooks", Secrets: []string{"whpk_AAAA"}}, "secret", "secret 1 of 1 is not whsec_ and base64, or whpk_ and base64 of an ed25519 key"},
 		{"discord secret", Config{Scheme: "discord", Secrets: s}, "secret", "secret 1 of 1 is not the public key in hex, 64 digits"},
@@ -47,6 +49,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"jwt with broken PEM", Config{Scheme: "jwt", JWT: JWT{Key: "-----BEGIN PUBLIC KEY----- abc"}}, "key", "begins like PEM and is none"},
 		{"jwt for anybody", Config{Scheme: "jwt", JWT: JWT{JWKSURL: "https://a/b"}, Fetch: noFetch}, "audience", "without audience or issuer, a token that was made for somebody else is good here too"},
 		{"jwks_url", Config{Scheme: "jwt", JWT: JWT{JWKSURL: "file:///etc/passwd", Audience: "x"}, Fetch: noFetch}, "jwks_url", "not a URL of the form https://host/path"},
+		{"jwks_url over plain HTTP", Config{Scheme: "jwt", JWT: JWT{JWKSURL: "http://issuer.example.com/jwks", Audience: "x"}, Fetch: noFetch}, "jwks_url", "not a URL of the form https://host/path"},
 		{"jwt algorithm of another key", Config{Scheme: "jwt", JWT: JWT{Key: strings.Repeat("k", 32), Algorithms: []string{"RS256"}}}, "algorithms", `"RS256" does not fit the key`},
 		{"jwt without algorithm", Config{Scheme: "jwt", JWT: JWT{Key: strings.Repeat("k", 32), Algorithms: []string{"none"}}}, "algorithms", `"none" does not fit the key`},
 		{"sns without topic", Config{Scheme: "sns", Fetch: noFetch}, "issuer", "scheme sns needs the ARN of the topic: Amazon signs the messages of everybody's topics"},
@@ -99,27 +102,30 @@ func TestSchemesAndKeys(t *testing.T) {
 	}
 }
 
-func TestGenericTimes(t *testing.T) {
-	c := Config{Scheme: "hmac", Secrets: []string{"s"}, Header: "X-Sig", TimestampHeader: "X-Time", Payload: "{{timestamp}}.{{raw}}"}
-	v := made(t, c)
-	s := v.checker.(*signature)
-	for _, tt := range []struct{ name, text, want string }{
-		{"seconds", "1700000000", ""},
-		{"milliseconds", "1700000000000", ""},
-		{"RFC 3339", "2023-11-14T22:13:20Z", ""},
-		{"words", "now", "the timestamp in the header X-Time is not a time in seconds"},
-		{"fraction", "1700000000.5", "the timestamp in the header X-Time is not a time in seconds"},
-		{"negative", "-1700000000", "the timestamp in the header X-Time is not a time in seconds"},
-		{"very long", strings.Repeat("9", 16), "the timestamp in the header X-Time is not a time in seconds"},
+func TestKeysOverPlainHTTPFromThisMachine(t *testing.T) {
+	for _, url := range []string{"http://localhost:8080/jwks", "http://127.0.0.1/jwks", "http://[::1]:1/jwks"} {
+		made(t, Config{Scheme: "jwt", JWT: JWT{JWKSURL: url, Audience: "x"}, Fetch: noFetch})
+	}
+}
+
+func TestNeedsURL(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		config Config
+		want   bool
+	}{
+		{"twilio", Config{Scheme: "twilio"}, true},
+		{"payload with the URL", Config{Scheme: "hmac", Header: "X", Payload: "{{url}}|{{raw}}"}, true},
+		{"spaces around the name", Config{Scheme: "hmac", Header: "X", Payload: "{{ url }}|{{raw}}"}, true},
+		{"payload without", Config{Scheme: "hmac", Header: "X"}, false},
+		{"github", Config{Scheme: "github"}, false},
+		{"bearer", Config{Scheme: "bearer"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			sum := s.keys[0].mac([]byte(tt.text + ".body"))
-			r := Request{Header: map[string][]string{"X-Sig": {encode("hex", sum)}, "X-Time": {tt.text}}, Body: []byte("body")}
-			if tt.want == "" {
-				wantPass(t, v, r, seconds(1700000000))
-				return
+			tt.config.Secrets = []string{"s"}
+			if got := made(t, tt.config).NeedsURL(); got != tt.want {
+				t.Errorf("NeedsURL = %v, want %v", got, tt.want)
 			}
-			wantReason(t, v, r, seconds(1700000000), tt.want)
 		})
 	}
 }

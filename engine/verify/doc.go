@@ -22,6 +22,6 @@
 // rows.go, and a new one is a new row.
 //
 // Its files stand in the order of a request's way: verify, config, scheme, rows,
-// header, payload, form, twilio, key, signature, token, gitlab, graph, jwt, jwks,
-// sns, cert, sign, challenge, and for what failed doctor with its variants.
+// header, payload, template, form, twilio, key, signature, token, gitlab, graph, jwt, queue,
+// jwks, sns, cert, sign, challenge, and for what failed doctor with its variants.
 package verify

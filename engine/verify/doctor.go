@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,10 +13,9 @@ import (
 
 // Bounds of the doctor: anybody can send what fails.
 const (
-	maxDoctorBody  = 1 << 20
+	maxDoctorBody  = 256 << 10
 	maxTries       = 200      // signatures computed, or tokens compared
 	maxTriesBytes  = 32 << 20 // signed in all
-	maxSortedBody  = 256 << 10
 	maxIndented    = 4 << 20
 	maxShownPrefix = 16
 	maxTokens      = 10 // of jwt
@@ -256,8 +256,8 @@ func (d *doctor) otherHeader() string {
 			return fmt.Sprintf("the request is signed as scheme %s signs, in the header %s", r.scheme, header)
 		}
 	}
-	if where := tokenPlace(d.request, d.texts); where != "" {
-		return fmt.Sprintf("the request is not signed: the secret itself came %s", where)
+	if where := tokenPlace(d.request, d.texts); where.kind != "" {
+		return fmt.Sprintf("the request is not signed: the secret itself came in %s", where)
 	}
 	return ""
 }
@@ -297,11 +297,53 @@ func (t *token) diagnose(_ context.Context, r Request, _ time.Time, known []Know
 			return cause
 		}
 	}
-	where := tokenPlace(r, t.secrets)
-	if where == "" {
-		return ""
+	own := t.place()
+	if n := t.times(r); n > 1 {
+		return fmt.Sprintf("the %s %s comes %s", own.kind, own.name, times(n))
 	}
-	return fmt.Sprintf("the token is right, but came %s", where)
+	switch where := tokenPlace(r, t.secrets); {
+	case where.kind == "":
+		return ""
+	case where.kind != own.kind || where.name != own.name:
+		return fmt.Sprintf("the token is right, but came in %s", where)
+	case t.query != "": // the rest of the query can't be read
+		return ""
+	case t.word == "Basic":
+		return fmt.Sprintf("user and password are right, but %s holds them as they are, not in base64 behind Basic", where)
+	case t.word == "" || t.bare:
+		return fmt.Sprintf("the token is right, but another word stands before it in %s", where)
+	default:
+		return fmt.Sprintf("the token is right, but %s does not begin with %s", where, t.word)
+	}
+}
+
+// A place is where a token stands.
+type place struct{ kind, name string }
+
+func (p place) String() string { return fmt.Sprintf("the %s %.64q", p.kind, p.name) }
+
+// place is where the token has to stand.
+func (t *token) place() place {
+	if t.query != "" {
+		return place{"query parameter", t.query}
+	}
+	return place{"header", http.CanonicalHeaderKey(t.header)}
+}
+
+// times is how often there is something where the token has to stand.
+func (t *token) times(r Request) int {
+	if t.query == "" {
+		return len(values(r.Header, t.header))
+	}
+	fields, _ := url.ParseQuery(r.Query)
+	return len(fields[t.query])
+}
+
+func times(n int) string {
+	if n == 2 {
+		return "twice"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // tokenCause says how a token differs from a secret, or "".
@@ -324,8 +366,9 @@ func tokenCause(where, got string, secrets []string, known []Known) string {
 	return ""
 }
 
-// tokenPlace says where in a request one of the secrets stands, or "".
-func tokenPlace(r Request, secrets []string) string {
+// tokenPlace says where in a request one of the secrets stands; nowhere is the
+// zero place.
+func tokenPlace(r Request, secrets []string) place {
 	var b budget
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		for _, value := range r.Header[name] {
@@ -334,17 +377,17 @@ func tokenPlace(r Request, secrets []string) string {
 			}
 			_, rest, _ := strings.Cut(value, " ")
 			if sameSecret(value, secrets) || sameSecret(rest, secrets) {
-				return fmt.Sprintf("in the header %.64q", name)
+				return place{"header", http.CanonicalHeaderKey(name)}
 			}
 		}
 	}
 	query, _ := url.ParseQuery(r.Query)
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if b.take(len(r.Query)) && sameSecret(query.Get(name), secrets) {
-			return fmt.Sprintf("in the query parameter %.64q", name)
+			return place{"query parameter", name}
 		}
 	}
-	return ""
+	return place{}
 }
 
 func (j *jwtChecker) diagnose(ctx context.Context, r Request, now time.Time, _ []Known) string {

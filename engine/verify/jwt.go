@@ -61,8 +61,6 @@ func (j *jwtChecker) takeKey(c Config) (err error) {
 		return err
 	case c.JWT.Audience == "" && c.JWT.Issuer == "":
 		return &ConfigError{"audience", "without audience or issuer, a token that was made for somebody else is good here too", "audience: what the sender puts in aud"}
-	case !strings.HasPrefix(c.JWT.JWKSURL, "https://") && !strings.HasPrefix(c.JWT.JWKSURL, "http://"):
-		return &ConfigError{"jwks_url", "not a URL of the form https://host/path", ""}
 	}
 	j.set, j.algorithms = newKeySet(c.JWT.JWKSURL, c.Fetch), asymmetric()
 	return nil
@@ -226,14 +224,7 @@ func (j *jwtChecker) keysFor(ctx context.Context, h jose.Header, now time.Time) 
 	if j.set == nil {
 		return []any{j.key}, nil
 	}
-	keys, err := j.set.find(ctx, h.KeyID, h.Algorithm, now)
-	switch {
-	case err != nil:
-		return nil, fail("the keys of jwks_url are not known: %v", err)
-	case len(keys) == 0:
-		return nil, fail("jwks_url has no key for the token")
-	}
-	return keys, nil
+	return j.set.find(ctx, h.KeyID, h.Algorithm, now)
 }
 
 // checkClaims wants an end of every token: one without is good for ever, for

@@ -294,25 +294,6 @@ func TestJWKSThatIsNone(t *testing.T) {
 	}
 }
 
-func TestJWKSWaitsNoLongerThanTheRequest(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	started, end := make(chan struct{}), make(chan struct{})
-	s := newKeySet("https://issuer/jwks", func(context.Context, string) ([]byte, error) {
-		close(started)
-		<-end
-		return nil, errors.New("late")
-	})
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = s.find(t.Context(), "1", "RS256", seconds(1)) })
-	<-started
-	cancel()
-	if _, err := s.find(ctx, "1", "RS256", seconds(1)); !errors.Is(err, context.Canceled) {
-		t.Errorf("find = %v, want %v", err, context.Canceled)
-	}
-	close(end)
-	wg.Wait()
-}
-
 func TestJWTKeysOfTheFile(t *testing.T) {
 	i := newIssuer(t)
 	der, err := x509.MarshalPKCS8PrivateKey(i.ed)

@@ -65,6 +65,12 @@ func (p payload) after(name string) string {
 	return ""
 }
 
+// holdsEnd reports whether a text holds the constant that ends it in the payload,
+// or makes one together with it: then nobody knows where it ends.
+func holdsEnd(text, end string) bool {
+	return end != "" && strings.Index(text+end, end) < len(text)
+}
+
 // A message is what stands in a payload's places.
 type message struct {
 	raw                []byte

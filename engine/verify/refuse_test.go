@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"strings"
@@ -256,7 +257,13 @@ func TestLinearNeedsItsTime(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.UnixMilli(1676056940508)
-			wantReason(t, v, signedBy(t, v, Request{Body: []byte(tt.body)}, now), now, "the body has no webhookTimestamp in milliseconds")
+			sum := v.checker.(*signature).keys[0].mac([]byte(tt.body))
+			r := Request{Header: http.Header{"Linear-Signature": {encode("hex", sum)}}, Body: []byte(tt.body)}
+			wantReason(t, v, r, now, "the body has no webhookTimestamp in milliseconds")
+			_, err := v.Sign(Request{Body: []byte(tt.body)}, now, "")
+			if want := "can't sign: the body needs webhookTimestamp in milliseconds, the time that scheme linear signs"; !errors.Is(err, ErrCantSign) || err.Error() != want {
+				t.Errorf("Sign = %v, want %q", err, want)
+			}
 		})
 	}
 }

@@ -119,7 +119,11 @@ func TestCantSign(t *testing.T) {
 		{"discord with the public key", Config{Scheme: "discord", Secrets: []string{testKey}}, signable(), "a", "can't sign: the secret of scheme discord is the public key, only the sender has the private one"},
 		{"v1a with the public key", Config{Scheme: "standard-webhooks", Secrets: []string{whs("whpk", testKey)}}, signable(), "a", "can't sign: the secret of scheme standard-webhooks is the public key, only the sender has the private one"},
 		{"without id", Config{Scheme: "standard-webhooks", Secrets: []string{whs("whsec", testSeed)}}, signable(), "", "can't sign: scheme standard-webhooks signs an id, and it is not given"},
-		{"with a bad id", Config{Scheme: "standard-webhooks", Secrets: []string{whs("whsec", testSeed)}}, signable(), "a.b", `can't sign: the id must not hold "."`},
+		{"with a bad id", Config{Scheme: "standard-webhooks", Secrets: []string{whs("whsec", testSeed)}}, signable(), "a.b", `can't sign: the header Webhook-Id holds ".", which ends an id`},
+		{"with a long id", Config{Scheme: "standard-webhooks", Secrets: []string{whs("whsec", testSeed)}}, signable(), strings.Repeat("a", maxField+1), "can't sign: the header Webhook-Id has 257 bytes, more than 256"},
+		{"with a URL that holds its end", generic("{{url}}|{{raw}}"), Request{URL: "https://a/b|c"}, "a", `can't sign: the URL that the sender called holds "|", which ends a URL`},
+		{"with digits behind the timestamp", generic("{{timestamp}}{{raw}}"), Request{Body: []byte("123")}, "a", "can't sign: digits follow the timestamp: nobody knows where it ends"},
+		{"a token with a line break", Config{Scheme: "token", Header: "X", Secrets: []string{"t0ken\n"}}, signable(), "a", "can't sign: no header can hold the secret: it is too long, or has a line break or spaces around it"},
 		{"without URL", Config{Scheme: "twilio", Secrets: []string{"s"}}, Request{}, "a", "can't sign: scheme twilio signs the URL, and it is not given"},
 		{"twilio with JSON", Config{Scheme: "twilio", Secrets: []string{"s"}}, Request{URL: "https://a/b", Body: []byte("{}")}, "a", "can't sign: nothing signs the body: it is no form, and the URL has no bodySHA256"},
 		{"twitter without JSON", Config{Scheme: "twitter", Secrets: []string{"s"}}, Request{Body: []byte("abc")}, "a", "can't sign: the body is not a JSON object"},
@@ -128,7 +132,7 @@ func TestCantSign(t *testing.T) {
 		{"jwt with jwks_url", Config{Scheme: "jwt", JWT: JWT{JWKSURL: "https://a/b", Audience: "x"}, Fetch: fetch}, signable(), "a", "can't sign: only the issuer has the private key of its tokens"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := made(t, tt.config).Sign(tt.request, seconds(1), tt.id)
+			_, err := made(t, tt.config).Sign(tt.request, seconds(1700000000), tt.id)
 			if !errors.Is(err, ErrCantSign) || err.Error() != tt.want {
 				t.Errorf("Sign = %v, want %q", err, tt.want)
 			}

@@ -18,7 +18,7 @@ type signature struct {
 	keys      []key
 	texts     []string // of the keys' secrets, for the doctor
 	tolerance time.Duration
-	loose     bool // a timestamp may also be in milliseconds, or RFC 3339
+	form      stampForm
 }
 
 var _ checker = (*signature)(nil)
@@ -58,7 +58,10 @@ func newGeneric(c Config) (checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.loose = true
+	s.form = stampLoose
+	if s.template.touching() {
+		s.form = stampFixed
+	}
 	return s, s.checkTemplate(c)
 }
 
@@ -92,26 +95,6 @@ func firstOf(all ...time.Duration) time.Duration {
 		}
 	}
 	return 0
-}
-
-// checkTemplate refuses a payload that leaves unsigned what looks signed.
-func (s *signature) checkTemplate(c Config) error {
-	t := s.template
-	switch {
-	case !t.has("raw"):
-		return &ConfigError{"payload", "without {{raw}} the body is not signed: anybody could change it", "payload: " + `"{{raw}}"`}
-	case t.has("timestamp") && c.TimestampHeader == "":
-		return &ConfigError{"timestamp_header", "payload holds {{timestamp}}, and nothing says where it stands", "timestamp_header: X-Timestamp"}
-	case !t.has("timestamp") && c.TimestampHeader != "":
-		return &ConfigError{"timestamp_header", "payload holds no {{timestamp}}: what is not signed anybody can change", `payload: "{{timestamp}}.{{raw}}"`}
-	case t.has("id") && c.IDHeader == "":
-		return &ConfigError{"id_header", "payload holds {{id}}, and nothing says where it stands", "id_header: X-Request-Id"}
-	case !t.has("id") && c.IDHeader != "":
-		return &ConfigError{"id_header", "payload holds no {{id}}: what is not signed anybody can change", `payload: "{{id}}.{{raw}}"`}
-	case c.Tolerance != 0 && c.TimestampHeader == "":
-		return &ConfigError{"tolerance", "nothing says when the request was signed", "give timestamp_header too, and {{timestamp}} in payload"}
-	}
-	return nil
 }
 
 // A claim is what the headers of a request say of it.
@@ -161,6 +144,12 @@ func (s *signature) read(r Request) (claim, *Failure) {
 	if s.template.has("url") && r.URL == "" {
 		return c, fail("the URL that the sender called is not known: public_url is not set")
 	}
+	if end := s.template.after("url"); holdsEnd(r.URL, end) {
+		return c, fail("the URL that the sender called holds %q, which ends a URL", end)
+	}
+	if f := s.seam(c.message, r.Body); f != nil {
+		return c, f
+	}
 	return c, nil
 }
 
@@ -201,39 +190,10 @@ func (s *signature) readStamp(c *claim, n names, r Request) *Failure {
 		return nil
 	}
 	var ok bool
-	if c.signed, ok = s.parseStamp(c.message.timestamp); !ok {
-		return fail("the timestamp in the header %s is not a time in seconds", where)
+	if c.signed, ok = s.form.parse(c.message.timestamp); !ok {
+		return fail("the timestamp in the header %s is not %s", where, s.form)
 	}
 	return nil
-}
-
-// parseStamp reads Unix seconds, digits only: the bytes are signed, and no two
-// spellings may mean one time.
-func (s *signature) parseStamp(text string) (time.Time, bool) {
-	if n, ok := digits(text); ok && len(text) <= 11 {
-		return time.Unix(n, 0), true
-	} else if ok && s.loose {
-		return time.UnixMilli(n), true
-	}
-	if s.loose {
-		t, err := time.Parse(time.RFC3339, text)
-		return t, err == nil && len(text) < maxField
-	}
-	return time.Time{}, false
-}
-
-// digits reads a number of at most 15 digits without a sign.
-func digits(text string) (n int64, ok bool) {
-	if len(text) == 0 || len(text) > 15 {
-		return 0, false
-	}
-	for _, c := range []byte(text) {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
 }
 
 // readID reads the id of the delivery. It must not hold what follows it in the
@@ -249,8 +209,8 @@ func (s *signature) readID(c *claim, n names, r Request) *Failure {
 	if len(id) > maxField {
 		return fail("the header %s has %d bytes, more than %d", n.id, len(id), maxField)
 	}
-	if after := s.template.after("id"); after != "" && strings.Contains(id, after) {
-		return fail("the header %s holds %q, which ends an id", n.id, after)
+	if end := s.template.after("id"); holdsEnd(id, end) {
+		return fail("the header %s holds %q, which ends an id", n.id, end)
 	}
 	c.message.id = id
 	return nil

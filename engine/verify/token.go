@@ -151,5 +151,8 @@ func (t *token) sign(_ Request, _ time.Time, _ string) (Signed, error) {
 	case t.word != "" && !t.bare:
 		secret = t.word + " " + secret
 	}
+	if len(strings.TrimSpace(secret)) < len(secret) || strings.ContainsAny(secret, "\r\n\x00") || len(secret) > maxHeader {
+		return Signed{}, fmt.Errorf("%w: no header can hold the secret: it is too long, or has a line break or spaces around it", ErrCantSign)
+	}
 	return Signed{Header: http.Header{http.CanonicalHeaderKey(t.header): {secret}}}, nil
 }

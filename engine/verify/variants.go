@@ -128,9 +128,6 @@ func writings(also string, compact []byte, yield func(string, []byte) bool) bool
 // sortKeys writes JSON with the keys of its objects sorted, numbers as they
 // are.
 func sortKeys(body []byte) ([]byte, bool) {
-	if len(body) > maxSortedBody {
-		return nil, false
-	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	var v any

@@ -112,6 +112,13 @@ func New(c Config) (*Verifier, error) {
 // Scheme returns the name of the scheme.
 func (v *Verifier) Scheme() string { return v.config.Scheme }
 
+// NeedsURL reports whether the URL is signed that the sender was given: without
+// Request.URL no request passes.
+func (v *Verifier) NeedsURL() bool {
+	s, ok := v.checker.(*signature)
+	return ok && s.template.has("url")
+}
+
 // Check returns nil where the request comes from a holder of a secret, and a
 // *Failure where that is not shown.
 func (v *Verifier) Check(ctx context.Context, r Request, now time.Time) error {
