@@ -41,6 +41,11 @@ type Response struct {
 	Outcome string      // OutcomeSent, OutcomeFailed, or "" while it is open
 	Retries int         // how often what the webhook started was tried again
 
+	// Refusal says that the webhook was turned away. Anybody can have that done
+	// many times, so such answers are sent after all others, are dropped before
+	// them, and are a quarter at most of those that may wait.
+	Refusal bool
+
 	// Deadline is when the answer is of no more use; it is tried until then.
 	// Zero: it is of use at any time, and is tried three times in 30 s.
 	Deadline time.Time
@@ -55,6 +60,10 @@ type AnswerOptions struct {
 	Client    *http.Client // nil: one of its own; redirects are never followed
 	Log       *slog.Logger // nil: nothing is logged
 	UserAgent string       // "": hookrun
+
+	// Hurry is closed when nobody wants to wait any more for what is left to be
+	// sent once Run's context ended. nil: never.
+	Hurry <-chan struct{}
 }
 
 // Answers sends answers to the webhooks of one relay. Make one with NewAnswers.
@@ -92,7 +101,7 @@ func NewAnswers(o AnswerOptions) *Answers {
 }
 
 // Send has an answer sent. It never waits: where too many are to be sent, the
-// oldest are dropped, and counted. The answer must not be changed afterwards.
+// oldest are dropped, refusals before others, and counted. The answer must not be changed afterwards.
 func (a *Answers) Send(r Response) {
 	if r.ID == "" {
 		return
@@ -108,7 +117,7 @@ func (a *Answers) Send(r Response) {
 }
 
 // Run sends answers until ctx ends; then it sends what is left for 2 s at most,
-// and returns nil. An error means that the options are wrong and nothing was
+// or until Hurry, and returns nil. An error means that the options are wrong and nothing was
 // tried. Run may be called once.
 func (a *Answers) Run(ctx context.Context) error {
 	u, err := access{a.opts.URL, a.opts.Insecure, a.opts.Key, a.opts.Secret}.check()
@@ -118,18 +127,33 @@ func (a *Answers) Run(ctx context.Context) error {
 	a.base = logsURL(u)
 	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	var wg sync.WaitGroup
+	var workers, bound sync.WaitGroup
 	for range answerWorkers {
-		wg.Go(func() { a.work(sending) })
+		workers.Go(func() { a.work(sending) })
 	}
 	<-ctx.Done()
 	a.queue.finish()
-	t := time.AfterFunc(flushTimeout, giveUp)
-	defer t.Stop()
-	wg.Wait()
+	bound.Go(func() {
+		defer giveUp()
+		a.boundFlush(sending)
+	})
+	workers.Wait()
+	giveUp()
+	bound.Wait()
 	a.client.CloseIdleConnections()
 	a.logStopped()
 	return nil
+}
+
+// boundFlush returns when answers are to be sent no longer.
+func (a *Answers) boundFlush(sending context.Context) {
+	t := time.NewTimer(flushTimeout)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-a.opts.Hurry:
+	case <-sending.Done(): // all are sent
+	}
 }
 
 // logsURL is where answers go, beside the socket.
@@ -244,6 +268,7 @@ func failureKind(err error) string {
 func (a *Answers) logStopped() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	dropped, left := a.queue.counts()
 	a.opts.Log.Info("answers to the relay stopped", "relay", a.base.Host, "sent", a.sent, "failed", a.failed,
-		"dropped", a.queue.dropped())
+		"dropped", dropped, "left", left)
 }

@@ -67,7 +67,8 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func (r *answerRig) counts() string {
 	r.Answers.mu.Lock()
 	defer r.Answers.mu.Unlock()
-	return fmt.Sprintf("%d sent, %d failed, %d dropped", r.sent, r.failed, r.queue.dropped())
+	dropped, _ := r.queue.counts()
+	return fmt.Sprintf("%d sent, %d failed, %d dropped", r.sent, r.failed, dropped)
 }
 
 func (r *answerRig) tried() []time.Duration {
@@ -252,7 +253,7 @@ func TestSendNeverWaits(t *testing.T) {
 			t.Errorf("1000 answers took %v to send, want no time", got)
 		}
 		a.queue.mu.Lock()
-		n, first, last := len(a.queue.answers), a.queue.answers[0].ID, a.queue.answers[len(a.queue.answers)-1].ID
+		n, first, last := len(a.queue.answers.all), a.queue.answers.all[0].ID, a.queue.answers.all[len(a.queue.answers.all)-1].ID
 		a.queue.mu.Unlock()
 		if n != 256 || first != "d744" || last != "d999" {
 			t.Errorf("%d answers wait, %s to %s, want 256, d744 to d999", n, first, last)
@@ -274,8 +275,9 @@ func TestWaitingAnswersAreBoundedInBytes(t *testing.T) {
 	for i := range 10 {
 		q.put(Response{ID: fmt.Sprint(i), Body: make([]byte, 3<<20)})
 	}
-	if n, first := len(q.answers), q.answers[0].ID; n != 5 || first != "5" || q.dropped() != 5 || q.bytes != 15<<20 {
-		t.Errorf("%d answers of %d bytes wait from %s on, %d dropped, want 5 of 15 MiB from 5 on, 5 dropped", n, q.bytes, first, q.dropped())
+	dropped, n := q.counts()
+	if first := q.answers.all[0].ID; n != 5 || first != "5" || dropped != 5 || q.answers.bytes != 15<<20 {
+		t.Errorf("%d answers of %d bytes wait from %s on, %d dropped, want 5 of 15 MiB from 5 on, 5 dropped", n, q.answers.bytes, first, dropped)
 	}
 }
 
@@ -290,7 +292,7 @@ func TestAnswersThatWaitAreSentAtTheEnd(t *testing.T) {
 		if n := len(srv.Logs()); n != 20 {
 			t.Errorf("the relay took %d answers, want 20", n)
 		}
-		if want := `msg="answers to the relay stopped" relay=127.0.0.1:1 sent=20 failed=0 dropped=0`; !strings.Contains(a.logs.String(), want) {
+		if want := `msg="answers to the relay stopped" relay=127.0.0.1:1 sent=20 failed=0 dropped=0 left=0`; !strings.Contains(a.logs.String(), want) {
 			t.Errorf("logged %s, want %s", a.logs, want)
 		}
 	})

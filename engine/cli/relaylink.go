@@ -11,20 +11,23 @@ import (
 	"hookrun/relay"
 )
 
-// relayLink keeps the relay client that the rules in force ask for.
+// relayLink keeps the relay client that the rules in force ask for, and tells
+// relays what became of their webhooks. These are two tasks, as runs go on when
+// no more webhooks are taken.
 type relayLink struct {
 	answers answers
 	client  *http.Client // for answers
 	log     *slog.Logger
 	hurry   <-chan struct{}
-	wake    chan struct{} // holds a token when wanted has changed; never closed
+	wake    chan struct{}      // holds a token when wanted has changed; never closed
+	begun   chan *relayAnswers // from take to answer; never closed
 
 	mu     sync.Mutex // guards wanted
 	wanted rules.Relay
 }
 
 func newRelayLink(a answers, client *http.Client, log *slog.Logger, hurry <-chan struct{}) *relayLink {
-	return &relayLink{answers: a, client: client, log: log, hurry: hurry, wake: make(chan struct{}, 1)}
+	return &relayLink{answers: a, client: client, log: log, hurry: hurry, wake: make(chan struct{}, 1), begun: make(chan *relayAnswers)}
 }
 
 // set says what relay the rules ask for from now on.
@@ -48,26 +51,51 @@ func (l *relayLink) get() rules.Relay {
 	return l.wanted
 }
 
-// run connects, and again when the rules ask for another relay or for other
-// buckets, until ctx ends.
-func (l *relayLink) run(ctx context.Context) {
+// take connects, and again when the rules ask for another relay or for other
+// buckets, until ctx ends. answer must be running for as long.
+func (l *relayLink) take(ctx context.Context) {
+	var to *relayAnswers // of the relay wanted last; nil: none was
 	for ctx.Err() == nil {
 		select {
 		case <-l.wake: // what follows is what is wanted now
 		default:
 		}
-		l.until(ctx, l.get())
+		want := l.get()
+		if to != nil && !to.isOf(want) {
+			close(to.over)
+			to = nil
+		}
+		if to == nil && want.Configured() {
+			to = newRelayAnswers(l, want)
+			l.begun <- to
+		}
+		l.until(ctx, want, to)
+	}
+}
+
+// answer tells relays what became of their webhooks, until ctx ends. That is to
+// be when take has returned and nothing runs any more.
+func (l *relayLink) answer(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		select {
+		case to := <-l.begun:
+			wg.Go(func() { to.run(ctx) })
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
 // until runs one client until ctx ends or another one is wanted.
-func (l *relayLink) until(ctx context.Context, want rules.Relay) {
+func (l *relayLink) until(ctx context.Context, want rules.Relay, to *relayAnswers) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if want.Configured() && (want.All || len(want.Buckets) > 0) {
-		wg.Go(func() { l.connect(ctx, want) })
+		wg.Go(func() { l.connect(ctx, want, to) })
 	}
 	select {
 	case <-l.wake:
@@ -77,26 +105,16 @@ func (l *relayLink) until(ctx context.Context, want rules.Relay) {
 	stop()
 }
 
-// connect runs a client of the relay, and what answers it, until ctx ends.
-func (l *relayLink) connect(ctx context.Context, want rules.Relay) {
-	key, secret, agent := want.Key.Reveal(), want.Secret.Reveal(), "hookrun/"+version()
-	to := relay.NewAnswers(relay.AnswerOptions{URL: want.URL, Key: key, Secret: secret, Client: l.client, Log: l.log, UserAgent: agent})
-	from := &relayAnswers{answers: l.answers, url: want.URL, to: to, log: l.log, slots: make(chan struct{}, maxOutcomes)}
+// connect runs a client of the relay until ctx ends.
+func (l *relayLink) connect(ctx context.Context, want rules.Relay, to *relayAnswers) {
+	taker := &relayTaker{relayAnswers: to, wanted: want}
 	client := relay.NewClient(relay.Options{
-		URL: want.URL, Key: key, Secret: secret, Buckets: want.Buckets,
-		Handle: from.handle, Log: l.log, UserAgent: agent, Hurry: l.hurry,
-	})
-	answering, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := to.Run(answering); err != nil {
-			l.log.Error("the relay is not told what becomes of webhooks", "err", err)
-		}
+		URL: want.URL, Key: want.Key.Reveal(), Secret: want.Secret.Reveal(), Buckets: want.Buckets,
+		Handle: taker.handle, Log: l.log, UserAgent: userAgent(), Hurry: l.hurry,
 	})
 	if err := client.Run(ctx); err != nil {
 		l.log.Error("no webhooks come from the relay", "err", err)
 	}
-	from.waiting.Wait()
-	stop()
-	wg.Wait()
 }
+
+func userAgent() string { return "hookrun/" + version() }

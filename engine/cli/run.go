@@ -241,11 +241,17 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	defer stopWork()
 	var wg sync.WaitGroup
 	stopControl := r.openControl(ctx)
+	answering, stopAnswers := context.WithCancel(context.WithoutCancel(ctx)) // what still runs is told of too
+	defer stopAnswers()
+	var answered sync.WaitGroup
+	answered.Go(func() { r.relay.answer(answering) })
 	wg.Go(func() { r.engine.Run(working) }) // starts nothing new once ctx ends
 	r.greet()
 	err = r.takeIn(ctx, p)
 	stopWork() // where the intake failed ctx goes on
 	wg.Wait()
+	stopAnswers()
+	answered.Wait()
 	stopControl()
 	r.log.Info("stopped", "waiting", r.engine.Waiting())
 	return err
@@ -357,7 +363,7 @@ func (r *running) takeIn(ctx context.Context, p Process) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var wg sync.WaitGroup
-	wg.Go(func() { r.relay.run(ctx) })
+	wg.Go(func() { r.relay.take(ctx) })
 	wg.Go(func() { r.reload(ctx, p) })
 	wg.Go(func() {
 		<-ctx.Done()

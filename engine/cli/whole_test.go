@@ -111,12 +111,12 @@ func (w *whole) deliver(t *testing.T, bucket string, hook relaytest.Webhook) str
 	return id
 }
 
-// answer waits for what the relay is told of a webhook.
+// answer waits for what the relay is told of a webhook and its outcome.
 func (w *whole) answer(t *testing.T, id string) relaytest.Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	log, err := w.relay.WaitLog(ctx, id)
+	log, err := w.relay.WaitOutcome(ctx, id)
 	if err != nil {
 		t.Fatalf("%v; the log is\n%s", err, w.log)
 	}

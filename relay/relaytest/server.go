@@ -224,9 +224,19 @@ func (s *Server) WaitCloses(ctx context.Context, n int) error {
 
 // WaitLog waits for the answer to a webhook.
 func (s *Server) WaitLog(ctx context.Context, id string) (Log, error) {
+	return s.waitLog(ctx, "log "+id, func(l Log) bool { return l.ID == id })
+}
+
+// WaitOutcome waits until a webhook is said to be sent or failed, and returns the
+// answer that says so.
+func (s *Server) WaitOutcome(ctx context.Context, id string) (Log, error) {
+	return s.waitLog(ctx, "outcome of "+id, func(l Log) bool { return l.ID == id && l.Status != "" })
+}
+
+func (s *Server) waitLog(ctx context.Context, what string, is func(Log) bool) (Log, error) {
 	var found Log
-	err := s.wait(ctx, "log "+id, func() bool {
-		i := slices.IndexFunc(s.logs, func(l Log) bool { return l.ID == id })
+	err := s.wait(ctx, what, func() bool {
+		i := slices.IndexFunc(s.logs, is)
 		if i >= 0 {
 			found = s.logs[i]
 		}
