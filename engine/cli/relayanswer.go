@@ -124,8 +124,8 @@ func newRelayAnswers(l *relayLink, want rules.Relay) *relayAnswers {
 	return &relayAnswers{
 		answers: l.answers, url: want.URL, key: want.Key, secret: want.Secret, to: to, log: l.log,
 		taken: make(chan *relayTaken), over: make(chan struct{}),
-		senders:  waits{log: l.log, what: "answers"},
-		outcomes: waits{log: l.log, what: "outcomes"},
+		senders:  waits{log: l.log, what: "answers", most: maxWaits},
+		outcomes: waits{log: l.log, what: "outcomes", most: maxWaits},
 	}
 }
 
@@ -232,6 +232,7 @@ func (a *relayAnswers) outcome(ctx context.Context, runs []engine.Ref) string {
 type waits struct {
 	log  *slog.Logger
 	what string // is waited for
+	most int    // who wait at once
 
 	mu    sync.Mutex // guards all below
 	order []*waiter  // the oldest first
@@ -252,7 +253,7 @@ func (w *waits) enter(ctx context.Context, bytes int) (_ context.Context, leave 
 	ctx, giveWay := context.WithCancel(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.order) > 0 && (len(w.order) == maxWaits || w.bytes+bytes > maxWaitBytes) {
+	for len(w.order) > 0 && (len(w.order) == w.most || w.bytes+bytes > maxWaitBytes) {
 		w.order[0].giveWay()
 		w.remove(0)
 		w.gone++
@@ -278,7 +279,7 @@ func (w *waits) leave(one *waiter) {
 		return // it gave way
 	}
 	w.remove(place)
-	if w.full && len(w.order) <= maxWaits/2 && w.bytes <= maxWaitBytes/2 {
+	if w.full && len(w.order) <= w.most/2 && w.bytes <= maxWaitBytes/2 {
 		w.log.Info("all webhooks of the relay are waited for again", "for", w.what, "gave_way", w.gone)
 		w.full, w.gone = false, 0
 	}
