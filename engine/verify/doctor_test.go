@@ -29,14 +29,6 @@ func body(text string) func(*Request) { return func(r *Request) { r.Body = []byt
 
 func github(secret string) Config { return Config{Scheme: "github", Secrets: []string{secret}} }
 
-// rename moves a header.
-func rename(from, to string) func(*Request) {
-	return func(r *Request) {
-		r.Header[to] = r.Header[from]
-		delete(r.Header, from)
-	}
-}
-
 // rewrite changes the value of a header.
 func rewrite(name string, change func(string) string) func(*Request) {
 	return func(r *Request) { r.Header.Set(name, change(r.Header.Get(name))) }

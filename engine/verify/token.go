@@ -100,7 +100,8 @@ func (t *token) read(r Request) (string, *Failure) {
 // cutWord takes the word before a credential off, in either case.
 func cutWord(value, word string) (string, bool) {
 	first, rest, found := strings.Cut(value, " ")
-	return strings.TrimLeft(rest, " "), found && strings.ToLower(first) == strings.ToLower(word)
+	word = strings.ToLower(word)
+	return strings.TrimLeft(rest, " "), found && strings.ToLower(first) == word
 }
 
 // singleQuery is the value of a parameter that must be there once.
