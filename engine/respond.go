@@ -91,9 +91,6 @@ func (s *RuleSet) reply(ev *Event, runs []*Run) *reply {
 // Waits reports whether Answer waits for a run.
 func (r Receipt) Waits() bool { return r.reply != nil && r.reply.respond.Wait > 0 }
 
-// HasAnswer reports whether Answer makes one, or Challenge is.
-func (r Receipt) HasAnswer() bool { return r.reply != nil || r.Challenge != nil }
-
 // Answer makes the answer to the sender of the event. nil: it is the receipt. It
 // returns when the run has ended, Respond.Wait is over, or ctx ends; it changes
 // nothing of what runs.

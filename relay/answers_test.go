@@ -281,6 +281,82 @@ func TestWaitingAnswersAreBoundedInBytes(t *testing.T) {
 	}
 }
 
+// TestRefusalsGiveWay: strangers can have any number of webhooks turned away.
+func TestRefusalsGiveWay(t *testing.T) {
+	type batch struct {
+		n       int
+		refusal bool
+		bytes   int // of each body
+	}
+	for _, tt := range []struct {
+		name              string
+		puts              []batch
+		answers, refusals int // that wait in the end
+	}{
+		{"refusals alone", []batch{{1000, true, 0}}, 0, 64},
+		{"refusals of 3 MiB", []batch{{10, true, 3 << 20}}, 0, 1},
+		{"refusals behind answers", []batch{{250, false, 0}, {1000, true, 0}}, 250, 6},
+		{"refusals behind as many answers as may wait", []batch{{256, false, 0}, {1000, true, 0}}, 256, 0},
+		{"answers behind refusals", []batch{{64, true, 0}, {200, false, 0}}, 200, 56},
+		{"many answers behind refusals", []batch{{64, true, 0}, {300, false, 0}}, 256, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q := newAnswerQueue()
+			puts := 0
+			for _, b := range tt.puts {
+				for range b.n {
+					q.put(Response{ID: "d", Refusal: b.refusal, Body: make([]byte, b.bytes)})
+				}
+				puts += b.n
+			}
+			if a, r := len(q.answers.all), len(q.refusals.all); a != tt.answers || r != tt.refusals {
+				t.Errorf("%d answers and %d refusals wait, want %d and %d", a, r, tt.answers, tt.refusals)
+			}
+			if dropped, left := q.counts(); int(dropped)+left != puts {
+				t.Errorf("%d are dropped and %d are left of %d", dropped, left, puts)
+			}
+		})
+	}
+}
+
+func TestRefusalsAreSentLast(t *testing.T) {
+	q := newAnswerQueue()
+	q.put(Response{ID: "refusal", Refusal: true})
+	q.put(Response{ID: "answer"})
+	var got []string
+	for range 2 {
+		r, _ := q.take(t.Context())
+		got = append(got, r.ID)
+	}
+	if want := "answer refusal"; strings.Join(got, " ") != want {
+		t.Errorf("taken %q, want %s", got, want)
+	}
+}
+
+func TestHurryEndsTheLastAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hurry := make(chan struct{})
+		transport := &http.Transport{DialContext: silent(t)}
+		defer transport.CloseIdleConnections()
+		a := NewAnswers(AnswerOptions{
+			URL: "ws://127.0.0.1:1/v1/socket", Key: "key", Secret: "secret", Client: &http.Client{Transport: transport}, Hurry: hurry,
+		})
+		for i := range 10 {
+			a.Send(Response{ID: fmt.Sprint("d", i)})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		time.AfterFunc(500*time.Millisecond, func() { close(hurry) })
+		begin := time.Now()
+		if err := a.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := time.Since(begin), 500*time.Millisecond; got != want {
+			t.Errorf("Run ended %v after its context, want %v", got, want)
+		}
+	})
+}
+
 func TestAnswersThatWaitAreSentAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, a := answerBubble(t, relaytest.Options{})

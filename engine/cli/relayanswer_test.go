@@ -24,7 +24,7 @@ import (
 	"hookrun/relay/relaytest"
 )
 
-// told is what a relay was told, and when: since the begin of the test.
+// toldRelay is what a relay was told, and when: since the begin of the test.
 type toldRelay struct {
 	id, text string // the text is the status and the outcome
 	at       time.Duration
