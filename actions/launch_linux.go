@@ -12,18 +12,6 @@ import (
 // its name by now.
 func ownProgram() (string, error) { return "/proc/self/exe", nil }
 
-// setLimit sets a limit of this process. One that is lower already stays.
-func setLimit(resource int, soft, hard uint64) error {
-	var now syscall.Rlimit
-	if err := syscall.Getrlimit(resource, &now); err != nil {
-		return err
-	}
-	if syscall.Geteuid() != 0 {
-		hard = min(hard, now.Max)
-	}
-	return syscall.Setrlimit(resource, &syscall.Rlimit{Cur: min(soft, hard), Max: hard})
-}
-
 // execWithin runs a program in this process's place with a bound on its address
 // space. A Go program has more than most bounds from its beginning and can't get
 // any more once the bound is set, so that nothing is allocated from there on, and

@@ -19,6 +19,6 @@
 // is the same at every try, lets the other side notice.
 //
 // Its files stand in the order in which an event meets them: event, body, files, rule,
-// trust, scope, expr (with patch and budget), template, match, action, run, store,
+// trust, reject, scope, expr (with patch and budget), template, match, action, run, store,
 // submit, start, fate, queue, work, step, output, retry, respond, hand, engine.
 package engine

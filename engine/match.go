@@ -58,11 +58,16 @@ func (s *RuleSet) Known(bucket string) bool {
 	})
 }
 
-// candidates are the rules that the event's bucket concerns, in order.
+// candidates are the rules that the event's bucket concerns, in order. They are
+// not to be changed.
 func (s *RuleSet) candidates(ev *Event) []*Rule {
 	lists := [][]*Rule{s.anywhere, s.byBucket[ev.Bucket]}
 	if ev.BucketID != ev.Bucket {
 		lists = append(lists, s.byBucket[ev.BucketID])
+	}
+	lists = slices.DeleteFunc(lists, func(rules []*Rule) bool { return len(rules) == 0 })
+	if len(lists) == 1 { // as mostly: in order already
+		return lists[0]
 	}
 	rules := slices.Concat(lists...)
 	slices.SortFunc(rules, func(a, b *Rule) int { return cmp.Compare(s.order[a], s.order[b]) })

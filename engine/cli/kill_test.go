@@ -177,7 +177,13 @@ func (d *daemonFiles) awaitLedger(t *testing.T, acked []string) {
 // reader opens the store to read it, whether hookrun runs or not.
 func (d *daemonFiles) reader(t *testing.T) *store.Reader {
 	t.Helper()
-	r, err := store.OpenReader(t.Context(), d.path("data"))
+	return openStore(t, d.path("data"))
+}
+
+// openStore opens the store of a data folder to read it, until the test ends.
+func openStore(t *testing.T, data string) *store.Reader {
+	t.Helper()
+	r, err := store.OpenReader(t.Context(), data)
 	if err != nil {
 		t.Fatal(err)
 	}

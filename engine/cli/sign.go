@@ -108,11 +108,7 @@ func (f *signFlags) verifierOfRules() (v *verify.Verifier, publicURL string, err
 	}
 	g, problems := rules.Load(f.rules, rules.Options{})
 	if g == nil {
-		for _, p := range problems {
-			if !p.Warning {
-				return nil, "", withHint(fmt.Errorf("the rules have problems, the first is: %s", p), "hookrun check -rules %s", f.rules[0])
-			}
-		}
+		return nil, "", withHint(fmt.Errorf("the rules have problems, the first is: %w", rules.FirstError(problems)), "hookrun check -rules %s", f.rules[0])
 	}
 	if v, publicURL = g.VerifierOf(f.bucket); v == nil {
 		named := slices.Sorted(maps.Keys(g.Rules.Buckets))

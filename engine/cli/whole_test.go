@@ -68,16 +68,7 @@ func (w *whole) path(name string) string { return filepath.Join(w.dir, name) }
 // reader opens the store to read it.
 func (w *whole) reader(t *testing.T) *store.Reader {
 	t.Helper()
-	r, err := store.OpenReader(t.Context(), w.path("data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
+	return openStore(t, w.path("data"))
 }
 
 // post sends a webhook to the intake.

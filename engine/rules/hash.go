@@ -153,21 +153,14 @@ func Diff(old, new *engine.RuleSet) (added, changed, removed []string) {
 // now than before, sorted.
 func DiffBuckets(old, new *Generation) []string {
 	var names []string
-	for _, name := range slices.Sorted(maps.Keys(merged(old.said, new.said))) {
+	all := maps.Clone(old.said)
+	maps.Copy(all, new.said)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if old.said[name] != new.said[name] {
 			names = append(names, name)
 		}
 	}
 	return names
-}
-
-func merged(a, b map[string]string) map[string]string {
-	all := maps.Clone(a)
-	if all == nil {
-		all = map[string]string{}
-	}
-	maps.Copy(all, b)
-	return all
 }
 
 func ruleList(s *engine.RuleSet) []*engine.Rule {

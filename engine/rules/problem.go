@@ -47,8 +47,8 @@ func (p Problem) String() string {
 // Error implements error for a problem that is alone.
 func (p *Problem) Error() string { return p.String() }
 
-// firstError is the first problem that is more than a warning; nil: there is none.
-func firstError(problems []Problem) *Problem {
+// FirstError is the first problem that is more than a warning; nil: there is none.
+func FirstError(problems []Problem) *Problem {
 	for i := range problems {
 		if !problems[i].Warning {
 			return &problems[i]

@@ -304,7 +304,7 @@ func NewVerifier(keys map[string][]string, o Options) (*verify.Verifier, error) 
 	l := &loader{o: o.withDefaults(), senders: &senders{}}
 	d := &decoder{l: l, src: &source{lines: []int{0}}}
 	v := d.verifier(n, "the command line")
-	if p := firstError(l.problems); p != nil {
+	if p := FirstError(l.problems); p != nil {
 		return nil, p
 	}
 	return v.Verifier, nil

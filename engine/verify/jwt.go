@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -36,7 +37,7 @@ type jwtChecker struct {
 var _ checker = (*jwtChecker)(nil)
 
 func newJWT(c Config) (checker, error) {
-	j := &jwtChecker{header: c.Header, tolerance: firstOf(c.Tolerance, jwtTolerance), want: jwt.Expected{Issuer: c.JWT.Issuer}}
+	j := &jwtChecker{header: c.Header, tolerance: cmp.Or(c.Tolerance, jwtTolerance), want: jwt.Expected{Issuer: c.JWT.Issuer}}
 	if j.header == "" {
 		j.header = "Authorization"
 	}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -83,18 +84,8 @@ func build(r row, c Config) (*signature, error) {
 	}
 	return &signature{
 		row: r, template: template, keys: keys, texts: c.Secrets,
-		tolerance: firstOf(c.Tolerance, r.tolerance, DefaultTolerance),
+		tolerance: cmp.Or(c.Tolerance, r.tolerance, DefaultTolerance),
 	}, nil
-}
-
-// firstOf is the first that is not zero.
-func firstOf(all ...time.Duration) time.Duration {
-	for _, d := range all {
-		if d != 0 {
-			return d
-		}
-	}
-	return 0
 }
 
 // A claim is what the headers of a request say of it.

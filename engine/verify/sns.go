@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rsa"
@@ -34,7 +35,7 @@ func newSNS(c Config) (checker, error) {
 		return nil, &ConfigError{"issuer", "scheme sns needs the ARN of the topic: Amazon signs the messages of everybody's topics",
 			"issuer: arn:aws:sns:eu-west-1:123456789012:deploys"}
 	}
-	return &sns{topic: c.JWT.Issuer, confirm: c.ConfirmSubscription, tolerance: firstOf(c.Tolerance, snsTolerance), certs: newCertificates(c.Fetch)}, nil
+	return &sns{topic: c.JWT.Issuer, confirm: c.ConfirmSubscription, tolerance: cmp.Or(c.Tolerance, snsTolerance), certs: newCertificates(c.Fetch)}, nil
 }
 
 // snsMessage are the fields of a body, as they are spelt. They are not read
