@@ -23,14 +23,19 @@ func endStrays(vars []string, hurry <-chan struct{}) bool {
 }
 
 // straysEnd signals until nobody is left: who is signalled may have started
-// another meanwhile.
+// another meanwhile. Nobody has to be seen twice: the system shows no environment
+// of a process that is just becoming another program.
 func straysEnd(vars []string, sig unix.Signal, d time.Duration, hurry <-chan struct{}) bool {
 	late := time.NewTimer(d)
 	defer late.Stop()
 	told := map[string]bool{}
+	none := 0 // looks in a row that found nobody
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		left := strays(vars)
-		if len(left) == 0 {
+		if none++; len(left) > 0 {
+			none = 0
+		}
+		if none == 2 {
 			return true
 		}
 		for _, pid := range left {
