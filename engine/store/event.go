@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // longBody is the number of bytes from which on a body is written and read
@@ -29,7 +29,7 @@ func (s *Store) Accept(ctx context.Context, a *engine.Acceptance) (engine.Receip
 		size += len(r.Element)
 	}
 	var receipt engine.Receipt
-	err = s.write(ctx, &op{event: true, size: size, do: func(c *conn) (err error) {
+	err = s.write(ctx, database.Write{Intake: true, Size: size, Do: func(c *database.Conn) (err error) {
 		receipt, err = row.insert(c)
 		return err
 	}})
@@ -69,13 +69,13 @@ func newEventRow(a *engine.Acceptance) (*eventRow, error) {
 
 // insert writes the event and its runs, or tells of the event that had the
 // delivery before.
-func (row *eventRow) insert(c *conn) (engine.Receipt, error) {
+func (row *eventRow) insert(c *database.Conn) (engine.Receipt, error) {
 	e := row.Event
 	var body any = e.Body
 	if len(e.Body) >= longBody {
-		body = zeros(len(e.Body))
+		body = database.Zeros(len(e.Body))
 	}
-	err := c.exec(`
+	err := c.Exec(`
 		INSERT INTO events(id, received, source, delivery, remote, bucket, bucket_id, input, method, path, query,
 			header, meta, body_err, match_err, rules, verdicts, body)
 		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -85,11 +85,11 @@ func (row *eventRow) insert(c *conn) (engine.Receipt, error) {
 	if err != nil {
 		return engine.Receipt{}, err
 	}
-	if c.db.Changes() == 0 {
+	if c.Changes() == 0 {
 		return firstReceipt(c, e.Source, e.Delivery)
 	}
 	if len(e.Body) >= longBody {
-		if err := writeBody(c, c.db.LastInsertRowID(), e.Body); err != nil {
+		if err := c.WriteBlob("events", "body", c.LastInsertRowID(), e.Body); err != nil {
 			return engine.Receipt{}, err
 		}
 	}
@@ -99,7 +99,7 @@ func (row *eventRow) insert(c *conn) (engine.Receipt, error) {
 
 // insertRuns writes each run as soon as it is admitted, so that the next one's
 // Admit finds it.
-func (row *eventRow) insertRuns(c *conn) ([]engine.Ref, error) {
+func (row *eventRow) insertRuns(c *database.Conn) ([]engine.Ref, error) {
 	var refs []engine.Ref
 	t := &tx{c: c}
 	for _, r := range row.Runs {
@@ -122,7 +122,7 @@ func (row *eventRow) insertRuns(c *conn) ([]engine.Ref, error) {
 	return refs, nil
 }
 
-func refsOf(c *conn, event string) ([]engine.Ref, error) {
+func refsOf(c *database.Conn, event string) ([]engine.Ref, error) {
 	runs, err := runsOf(c, event)
 	if err != nil {
 		return nil, fmt.Errorf("runs of event %s: %w", event, err)
@@ -135,9 +135,9 @@ func refsOf(c *conn, event string) ([]engine.Ref, error) {
 }
 
 // firstReceipt tells of the event that a delivery made when it came first.
-func firstReceipt(c *conn, source, delivery string) (engine.Receipt, error) {
+func firstReceipt(c *database.Conn, source, delivery string) (engine.Receipt, error) {
 	receipt := engine.Receipt{Duplicate: true}
-	err := c.query(func(r *sqlite3.Stmt) error {
+	err := c.Query(func(r *sqlite3.Stmt) error {
 		receipt.Event = r.ColumnText(0)
 		return nil
 	}, `SELECT id FROM events WHERE source = ? AND delivery = ? AND delivery != ''`, source, delivery)
@@ -148,35 +148,10 @@ func firstReceipt(c *conn, source, delivery string) (engine.Receipt, error) {
 	return receipt, err
 }
 
-func writeBody(c *conn, seq int64, body []byte) error {
-	blob, err := c.db.OpenBlob("main", "events", "body", seq, true)
-	if err != nil {
-		return fmt.Errorf("open body: %w", err)
-	}
-	if _, err := blob.ReadFrom(bytes.NewReader(body)); err != nil {
-		blob.Close() // err matters more
-		return fmt.Errorf("write body: %w", err)
-	}
-	return blob.Close()
-}
-
-func readBody(c *conn, seq, size int64) ([]byte, error) {
-	blob, err := c.db.OpenBlob("main", "events", "body", seq, false)
-	if err != nil {
-		return nil, fmt.Errorf("open body: %w", err)
-	}
-	defer blob.Close() // nothing was written
-	buf := bytes.NewBuffer(make([]byte, 0, size))
-	if _, err := blob.WriteTo(buf); err != nil {
-		return nil, fmt.Errorf("read body: %w", err)
-	}
-	return buf.Bytes(), nil
-}
-
 // Event implements engine.Store.
 func (s reads) Event(ctx context.Context, id string) (*engine.Event, error) {
 	var e *engine.Event
-	err := s.lend(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *database.Conn) (err error) {
 		e, err = readEvent(c, id)
 		return err
 	})
@@ -189,10 +164,10 @@ func (s reads) Event(ctx context.Context, id string) (*engine.Event, error) {
 	return e, nil
 }
 
-func readEvent(c *conn, id string) (*engine.Event, error) {
+func readEvent(c *database.Conn, id string) (*engine.Event, error) {
 	var e *engine.Event
 	var seq, size int64
-	err := c.query(func(r *sqlite3.Stmt) (err error) {
+	err := c.Query(func(r *sqlite3.Stmt) (err error) {
 		seq, size = r.ColumnInt64(0), r.ColumnInt64(1)
 		e, err = scanEvent(r)
 		return err
@@ -201,14 +176,14 @@ func readEvent(c *conn, id string) (*engine.Event, error) {
 	if err != nil || e == nil || size < longBody {
 		return e, err
 	}
-	e.Body, err = readBody(c, seq, size)
+	e.Body, err = c.ReadBlob("events", "body", seq)
 	return e, err
 }
 
 func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
 	e := &engine.Event{
 		ID:       r.ColumnText(2),
-		Received: fromNanos(r.ColumnInt64(3)),
+		Received: database.FromNanos(r.ColumnInt64(3)),
 		Source:   r.ColumnText(4),
 		Delivery: r.ColumnText(5),
 		Remote:   r.ColumnText(6),
@@ -241,9 +216,9 @@ func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
 // Verdicts implements engine.Store.
 func (s reads) Verdicts(ctx context.Context, event string) ([]engine.Verdict, error) {
 	var verdicts []engine.Verdict
-	err := s.lend(ctx, func(c *conn) error {
+	err := s.lend(ctx, func(c *database.Conn) error {
 		err := engine.ErrNotFound
-		qerr := c.query(func(r *sqlite3.Stmt) error {
+		qerr := c.Query(func(r *sqlite3.Stmt) error {
 			err = json.Unmarshal(r.ColumnRawText(0), &verdicts)
 			return err
 		}, `SELECT verdicts FROM events WHERE id = ?`, event)

@@ -10,12 +10,13 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // Unfinished implements engine.Store.
 func (s reads) Unfinished(ctx context.Context) ([]engine.Ref, error) {
 	var refs []engine.Ref
-	err := s.lend(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *database.Conn) (err error) {
 		refs, err = readUnfinished(c)
 		return err
 	})
@@ -25,18 +26,18 @@ func (s reads) Unfinished(ctx context.Context) ([]engine.Ref, error) {
 	return refs, nil
 }
 
-func readUnfinished(c *conn) ([]engine.Ref, error) {
-	n, err := c.number(`SELECT count(*) FROM runs INDEXED BY runs_state WHERE state IN ('queued', 'running')`)
+func readUnfinished(c *database.Conn) ([]engine.Ref, error) {
+	n, err := c.Number(`SELECT count(*) FROM runs INDEXED BY runs_state WHERE state IN ('queued', 'running')`)
 	if err != nil {
 		return nil, err
 	}
 	refs := make([]engine.Ref, 0, n)
 	names := make(interned)
 	for _, state := range unfinishedStates() {
-		err := c.query(func(r *sqlite3.Stmt) error {
+		err := c.Query(func(r *sqlite3.Stmt) error {
 			refs = append(refs, scanRef(r, state, names))
 			return nil
-		}, `SELECT seq, id, rule, iif(outcome = 'tripped', '', lane), due, held, attempt > base, stop != '' OR outcome != '', "by" FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, state)
+		}, `SELECT seq, id, rule, iif(outcome = 'tripped', '', lane), due, held, attempt > base, stop != '' OR outcome != '', "by" FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, string(state))
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +55,7 @@ func scanRef(r *sqlite3.Stmt, state engine.State, names interned) engine.Ref {
 		Rule:  names.text(r.ColumnRawText(2)),
 		Lane:  names.text(r.ColumnRawText(3)),
 		State: state,
-		Due:   fromNanos(r.ColumnInt64(4)),
+		Due:   database.FromNanos(r.ColumnInt64(4)),
 		Held:  r.ColumnBool(5),
 		Begun: r.ColumnBool(6),
 		Ends:  r.ColumnBool(7),
@@ -77,7 +78,7 @@ func (in interned) text(b []byte) string {
 // Runs implements engine.Store.
 func (s reads) Runs(ctx context.Context, f engine.RunFilter) ([]*engine.Run, error) {
 	var runs []*engine.Run
-	err := s.lend(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *database.Conn) (err error) {
 		runs, err = filterRuns(c, f)
 		return err
 	})
@@ -99,7 +100,7 @@ const (
 	newestRuns = `created >= ?5 AND seq >= ?6 AND seq < ?7 ORDER BY seq DESC LIMIT ?8`
 )
 
-func filterRuns(c *conn, f engine.RunFilter) ([]*engine.Run, error) {
+func filterRuns(c *database.Conn, f engine.RunFilter) ([]*engine.Run, error) {
 	limit := f.Limit
 	if limit <= 0 {
 		limit = engine.DefaultRunLimit
@@ -135,18 +136,18 @@ func filterRuns(c *conn, f engine.RunFilter) ([]*engine.Run, error) {
 
 // firstSince returns the lowest Seq that is to be looked at, so that no older
 // runs are: order of arrival and of creation agree but for a clock that was set.
-func firstSince(c *conn, f engine.RunFilter) (int64, error) {
+func firstSince(c *database.Conn, f engine.RunFilter) (int64, error) {
 	if f.Since.IsZero() {
 		return 0, nil
 	}
-	return c.number(`SELECT coalesce(min(seq), ?) FROM runs INDEXED BY runs_created WHERE created >= ?`, int64(math.MaxInt64), f.Since)
+	return c.Number(`SELECT coalesce(min(seq), ?) FROM runs INDEXED BY runs_created WHERE created >= ?`, int64(math.MaxInt64), f.Since)
 }
 
 // runsInStates runs a query for each of the states, which is its first argument.
-func runsInStates(c *conn, states []engine.State, sql string, args ...any) ([]*engine.Run, error) {
+func runsInStates(c *database.Conn, states []engine.State, sql string, args ...any) ([]*engine.Run, error) {
 	var all []*engine.Run
 	for _, state := range slices.Compact(slices.Sorted(slices.Values(states))) {
-		runs, err := queryRuns(c, sql, append([]any{state}, args...)...)
+		runs, err := queryRuns(c, sql, append([]any{string(state)}, args...)...)
 		if err != nil {
 			return nil, err
 		}

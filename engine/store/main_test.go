@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 	"hookrun/engine/enginetest"
 )
 
@@ -21,11 +23,11 @@ func TestMain(m *testing.M) {
 
 // roomyDisk stands in for this machine's disk: local, with room, and a ballast
 // that costs nothing.
-func roomyDisk() hooks {
-	return hooks{
-		ballastSize: 4 << 10,
-		space:       func(string) (space, error) { return space{free: 100 << 30, total: 200 << 30}, nil },
-		kind:        func(string) (fsKind, error) { return fsKind{}, nil },
+func roomyDisk() database.Hooks {
+	return database.Hooks{
+		BallastSize: 4 << 10,
+		Space:       func(string) (database.Space, error) { return database.Space{Free: 100 << 30, Total: 200 << 30}, nil },
+		Kind:        func(string) (database.Kind, error) { return database.Kind{}, nil },
 	}
 }
 
@@ -36,6 +38,10 @@ func options(t testing.TB) Options {
 		t.Fatal(err)
 	}
 	return Options{Dir: dir, Log: testLog(t), hooks: roomyDisk()}
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
 // served is a store at work.
@@ -71,7 +77,7 @@ func serve(t testing.TB, o Options) served {
 func waitEnded(t *testing.T, s *Store) {
 	t.Helper()
 	select {
-	case <-s.ended:
+	case <-s.db.Ended():
 	case <-time.After(10 * time.Second):
 		t.Fatal("Serve goes on")
 	}

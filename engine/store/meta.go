@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine/database"
 )
 
 // Keys of the table meta.
@@ -33,8 +35,8 @@ func (s *Store) SetPaused(ctx context.Context, rules []string) error {
 	if err != nil {
 		return fmt.Errorf("note paused rules: %w", err)
 	}
-	err = s.write(ctx, &op{size: len(value), do: func(c *conn) error {
-		return c.exec(`INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)`, metaPaused, string(value))
+	err = s.write(ctx, database.Write{Size: len(value), Do: func(c *database.Conn) error {
+		return c.Exec(`INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)`, metaPaused, string(value))
 	}})
 	if err != nil {
 		return fmt.Errorf("note paused rules: %w", err)
@@ -57,8 +59,8 @@ func (s reads) Paused(ctx context.Context) ([]string, error) {
 
 // meta returns a value of the table, "" where it is not there.
 func (s reads) meta(ctx context.Context, key string) (value string, err error) {
-	err = s.lend(ctx, func(c *conn) error {
-		return c.query(func(r *sqlite3.Stmt) error {
+	err = s.lend(ctx, func(c *database.Conn) error {
+		return c.Query(func(r *sqlite3.Stmt) error {
 			value = r.ColumnText(0)
 			return nil
 		}, `SELECT value FROM meta WHERE key = ?`, key)

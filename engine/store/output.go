@@ -7,6 +7,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // How output is kept. A stream is a head that grows from byte 0, and a tail that
@@ -35,7 +36,7 @@ const ofStream = ` FROM output WHERE run = ? AND attempt = ? AND idx = ? AND str
 // write whose answer got lost, are not written twice. A gap makes a new tail: a
 // tail has no holes.
 func (s *Store) AppendOutput(ctx context.Context, ch engine.Chunk) error {
-	err := s.write(ctx, &op{size: len(ch.Data), do: func(c *conn) error {
+	err := s.write(ctx, database.Write{Size: len(ch.Data), Do: func(c *database.Conn) error {
 		run, err := runSeq(c, ch.Run)
 		if err != nil {
 			return err
@@ -56,9 +57,9 @@ type extent struct {
 	hasRows bool
 }
 
-func streamExtent(c *conn, k streamKey) (extent, error) {
+func streamExtent(c *database.Conn, k streamKey) (extent, error) {
 	var x extent
-	err := c.query(func(r *sqlite3.Stmt) error {
+	err := c.Query(func(r *sqlite3.Stmt) error {
 		off, n := r.ColumnInt64(0), r.ColumnInt64(1)
 		if off == x.head {
 			x.head += n
@@ -69,7 +70,7 @@ func streamExtent(c *conn, k streamKey) (extent, error) {
 	return x, err
 }
 
-func appendOutput(c *conn, k streamKey, off int64, data []byte) error {
+func appendOutput(c *database.Conn, k streamKey, off int64, data []byte) error {
 	x, err := streamExtent(c, k)
 	if err != nil {
 		return err
@@ -98,22 +99,22 @@ func appendOutput(c *conn, k streamKey, off int64, data []byte) error {
 		data, off = data[over:], off+int64(over)
 	}
 	if off > x.end { // the tail that there is does not reach the new one
-		if err := c.exec(`DELETE`+ofStream+`AND off >= ?`, k.args(headEnd)...); err != nil {
+		if err := c.Exec(`DELETE`+ofStream+`AND off >= ?`, k.args(headEnd)...); err != nil {
 			return err
 		}
 	}
 	if x, err = writePieces(c, k, x, off, data); err != nil {
 		return err
 	}
-	return c.exec(`DELETE`+ofStream+`AND off >= ? AND off + length(data) <= ?`, k.args(headEnd, x.end-outputHalf)...)
+	return c.Exec(`DELETE`+ofStream+`AND off >= ? AND off + length(data) <= ?`, k.args(headEnd, x.end-outputHalf)...)
 }
 
 // writePieces writes data at off, behind all that is there, and joins it to the
 // last row as far as that has room. Head and tail share no row.
-func writePieces(c *conn, k streamKey, x extent, off int64, data []byte) (extent, error) {
+func writePieces(c *database.Conn, k streamKey, x extent, off int64, data []byte) (extent, error) {
 	if x.hasRows && off == x.end && off != outputHalf && x.end-x.last < outputPiece {
 		var row []byte
-		err := c.query(func(r *sqlite3.Stmt) error {
+		err := c.Query(func(r *sqlite3.Stmt) error {
 			row = r.ColumnBlob(0, row)
 			return nil
 		}, `SELECT data`+ofStream+`AND off = ?`, k.args(x.last)...)
@@ -124,7 +125,7 @@ func writePieces(c *conn, k streamKey, x extent, off int64, data []byte) (extent
 	}
 	for len(data) > 0 {
 		n := min(len(data), outputPiece)
-		err := c.exec(`INSERT OR REPLACE INTO output(run, attempt, idx, stream, off, data) VALUES(?, ?, ?, ?, ?, ?)`,
+		err := c.Exec(`INSERT OR REPLACE INTO output(run, attempt, idx, stream, off, data) VALUES(?, ?, ?, ?, ?, ?)`,
 			k.args(off, data[:n])...)
 		if err != nil {
 			return x, err
@@ -136,11 +137,11 @@ func writePieces(c *conn, k streamKey, x extent, off int64, data []byte) (extent
 }
 
 // readText puts a stream together from its rows.
-func readText(c *conn, k streamKey) (engine.Text, error) {
+func readText(c *database.Conn, k streamKey) (engine.Text, error) {
 	var t engine.Text
 	var run []byte // of adjoining bytes, the newest
 	var start, end int64
-	err := c.query(func(r *sqlite3.Stmt) error {
+	err := c.Query(func(r *sqlite3.Stmt) error {
 		off := r.ColumnInt64(0)
 		if off != end {
 			if start == 0 {

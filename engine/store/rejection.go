@@ -9,6 +9,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // Reject implements engine.Store.
@@ -18,15 +19,15 @@ func (s *Store) Reject(ctx context.Context, r engine.Rejection) error {
 		names[name] = nil
 	}
 	headers := encodeLists(names)
-	err := s.write(ctx, &op{event: true, size: rowBytes + len(headers), do: func(c *conn) error {
-		err := c.exec(`
+	err := s.write(ctx, database.Write{Intake: true, Size: rowBytes + len(headers), Do: func(c *database.Conn) error {
+		err := c.Exec(`
 			INSERT INTO rejections(id, received, source, remote, bucket, method, path, headers, size, reason, likely)
 			VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			r.ID, r.Received, r.Source, r.Remote, r.Bucket, r.Method, r.Path, headers, int64(r.Size), r.Reason, r.Likely)
 		if err != nil {
 			return err
 		}
-		return c.exec(`DELETE FROM rejections WHERE seq <= ?`, c.db.LastInsertRowID()-engine.MaxRejections)
+		return c.Exec(`DELETE FROM rejections WHERE seq <= ?`, c.LastInsertRowID()-engine.MaxRejections)
 	}})
 	if err != nil {
 		return fmt.Errorf("keep rejection %s: %w", r.ID, err)
@@ -37,9 +38,9 @@ func (s *Store) Reject(ctx context.Context, r engine.Rejection) error {
 // Rejections implements engine.Store.
 func (s reads) Rejections(ctx context.Context, f engine.RejectionFilter) ([]engine.Rejection, error) {
 	var found []engine.Rejection
-	err := s.lend(ctx, func(c *conn) error {
+	err := s.lend(ctx, func(c *database.Conn) error {
 		found = nil
-		return c.query(func(r *sqlite3.Stmt) error {
+		return c.Query(func(r *sqlite3.Stmt) error {
 			one, err := scanRejection(r)
 			found = append(found, one)
 			return err
@@ -61,7 +62,7 @@ func scanRejection(r *sqlite3.Stmt) (engine.Rejection, error) {
 	}
 	one := engine.Rejection{
 		ID:       r.ColumnText(0),
-		Received: fromNanos(r.ColumnInt64(1)),
+		Received: database.FromNanos(r.ColumnInt64(1)),
 		Source:   r.ColumnText(2),
 		Remote:   r.ColumnText(3),
 		Bucket:   r.ColumnText(4),

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"hookrun/engine/database"
 )
 
 // How the history is kept within its bounds.
@@ -58,7 +60,7 @@ func (s *Store) sweepEvery(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	var clock clockWatch
-	clock.look(s.o.hooks.now(), time.Now()) // the first tells nothing
+	clock.look(s.o.hooks.Now(), time.Now()) // the first tells nothing
 	told := ""
 	for {
 		select {
@@ -66,7 +68,7 @@ func (s *Store) sweepEvery(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := s.sweep(ctx, clock.look(s.o.hooks.now(), time.Now()))
+		err := s.sweep(ctx, clock.look(s.o.hooks.Now(), time.Now()))
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -93,7 +95,7 @@ func (s *Store) sweep(ctx context.Context, clock error) error {
 // it ends at the first event that is young enough, and does nothing while the
 // clock is behind the newest event.
 func (s *Store) sweepOld(ctx context.Context) error {
-	now := s.o.hooks.now()
+	now := s.o.hooks.Now()
 	newest, err := s.number(ctx, `SELECT received FROM events ORDER BY seq DESC LIMIT 1`)
 	if err != nil {
 		return err
@@ -123,7 +125,7 @@ func (s *Store) sweepMany(ctx context.Context) error {
 		if err != nil || used <= s.o.KeepSize {
 			return err
 		}
-		old, err := s.oldest(ctx, after, fromNanos(1<<63-1), min(used-s.o.KeepSize, sweepBytes))
+		old, err := s.oldest(ctx, after, database.FromNanos(1<<63-1), min(used-s.o.KeepSize, sweepBytes))
 		if err != nil || len(old) == 0 {
 			return err
 		}
@@ -139,16 +141,16 @@ func (s *Store) sweepMany(ctx context.Context) error {
 // behind the first that was received at before or later.
 func (s *Store) oldest(ctx context.Context, after int64, before time.Time, bytes int64) ([]int64, error) {
 	var found []int64
-	err := s.read(ctx, func(c *conn) error {
+	err := s.read(ctx, func(c *database.Conn) error {
 		var rows, size int64
-		err := c.query(func(r *sqlite3.Stmt) error {
-			if r.ColumnInt64(1) >= nanos(before) || size >= bytes {
+		err := c.Query(func(r *sqlite3.Stmt) error {
+			if r.ColumnInt64(1) >= database.Nanos(before) || size >= bytes {
 				return errEnough
 			}
 			if r.ColumnBool(2) {
 				return nil
 			}
-			n, err := c.number(rowsOfEvent, r.ColumnText(3))
+			n, err := c.Number(rowsOfEvent, r.ColumnText(3))
 			if err != nil {
 				return err
 			}
@@ -179,9 +181,9 @@ const unfinished = `EXISTS (SELECT 1 FROM runs WHERE event = events.id AND state
 // deleteEvents deletes events and all that belongs to them in one commit, but
 // for those that have an unfinished run by now: a person may have retried one.
 func (s *Store) deleteEvents(ctx context.Context, seqs []int64) error {
-	return s.write(ctx, &op{do: func(c *conn) error {
+	return s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		for _, seq := range seqs {
-			if err := c.exec(`DELETE FROM events WHERE seq = ? AND NOT `+unfinished, seq); err != nil {
+			if err := c.Exec(`DELETE FROM events WHERE seq = ? AND NOT `+unfinished, seq); err != nil {
 				return err
 			}
 		}
@@ -208,8 +210,8 @@ func (s *Store) vacuum(ctx context.Context) error {
 		if free <= spare {
 			return nil
 		}
-		err = s.write(ctx, &op{do: func(c *conn) error {
-			return c.query(func(*sqlite3.Stmt) error { return nil }, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, vacuumPages))
+		err = s.write(ctx, database.Write{Do: func(c *database.Conn) error {
+			return c.Query(func(*sqlite3.Stmt) error { return nil }, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, vacuumPages))
 		}})
 		if err != nil {
 			return err
@@ -219,8 +221,8 @@ func (s *Store) vacuum(ctx context.Context) error {
 
 // number reads one number from the database.
 func (s *Store) number(ctx context.Context, sql string) (n int64, err error) {
-	err = s.read(ctx, func(c *conn) error {
-		n, err = c.number(sql)
+	err = s.read(ctx, func(c *database.Conn) error {
+		n, err = c.Number(sql)
 		return err
 	})
 	return n, err

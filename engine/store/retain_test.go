@@ -24,7 +24,7 @@ func (c *clock) set(now time.Time) { c.Store(&now) }
 func retained(t *testing.T, o Options) (*Store, *clock) {
 	var c clock
 	c.set(day0)
-	o.hooks.now = func() time.Time { return *c.Load() }
+	o.hooks.Now = func() time.Time { return *c.Load() }
 	return serve(t, o).Store, &c
 }
 

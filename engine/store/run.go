@@ -8,6 +8,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // The columns of a run but for seq, id and event, which are given once. Each
@@ -22,7 +23,7 @@ const (
 )
 
 func indexedFields(r *engine.Run) []any {
-	return []any{&r.Rule, &r.State, &r.Created, &r.Key, &r.Lane, &r.Dedupe, &r.Throttle, &r.Breaker}
+	return []any{&r.Rule, (*string)(&r.State), &r.Created, &r.Key, &r.Lane, &r.Dedupe, &r.Throttle, &r.Breaker}
 }
 
 func decidedFields(r *engine.Run) []any { return []any{&r.Stop, &r.By} }
@@ -53,11 +54,11 @@ const (
 		WHERE seq = ?9 AND (` + indexedColumns + `) IS NOT (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
 )
 
-func insertRun(c *conn, event string, r *engine.Run) (seq int64, err error) {
-	if err := c.exec(insertRunSQL, append([]any{r.ID, event}, ownFields(r)...)...); err != nil {
+func insertRun(c *database.Conn, event string, r *engine.Run) (seq int64, err error) {
+	if err := c.Exec(insertRunSQL, append([]any{r.ID, event}, ownFields(r)...)...); err != nil {
 		return 0, err
 	}
-	return c.db.LastInsertRowID(), nil
+	return c.LastInsertRowID(), nil
 }
 
 // Update implements engine.Store.
@@ -71,7 +72,7 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 		}
 		size += len(st.Output.Body)
 	}
-	err := s.write(ctx, &op{size: size, do: func(c *conn) error {
+	err := s.write(ctx, database.Write{Size: size, Do: func(c *database.Conn) error {
 		seq, err := writableRun(c, r)
 		if err != nil {
 			return err
@@ -92,8 +93,8 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 	return nil
 }
 
-func runSeq(c *conn, id string) (int64, error) {
-	seq, err := c.number(`SELECT seq FROM runs WHERE id = ?`, id)
+func runSeq(c *database.Conn, id string) (int64, error) {
+	seq, err := c.Number(`SELECT seq FROM runs WHERE id = ?`, id)
 	if err == nil && seq == 0 {
 		err = engine.ErrNotFound
 	}
@@ -102,10 +103,10 @@ func runSeq(c *conn, id string) (int64, error) {
 
 // writableRun returns the number of a run that an attempt still may write: it has
 // not finished, nor been retried since.
-func writableRun(c *conn, r *engine.Run) (seq int64, err error) {
+func writableRun(c *database.Conn, r *engine.Run) (seq int64, err error) {
 	var state engine.State
 	var base int
-	err = c.query(func(row *sqlite3.Stmt) error {
+	err = c.Query(func(row *sqlite3.Stmt) error {
 		seq, state, base = row.ColumnInt64(0), engine.State(row.ColumnText(1)), row.ColumnInt(2)
 		return nil
 	}, `SELECT seq, state, base FROM runs WHERE id = ?`, r.ID)
@@ -121,8 +122,8 @@ func writableRun(c *conn, r *engine.Run) (seq int64, err error) {
 }
 
 // putRun writes all of a run.
-func putRun(c *conn, seq int64, r *engine.Run) error {
-	if err := c.exec(handRunSQL, append(handFields(r), seq)...); err != nil {
+func putRun(c *database.Conn, seq int64, r *engine.Run) error {
+	if err := c.Exec(handRunSQL, append(handFields(r), seq)...); err != nil {
 		return err
 	}
 	return updateRun(c, seq, r, true)
@@ -130,22 +131,22 @@ func putRun(c *conn, seq int64, r *engine.Run) error {
 
 // updateRun writes a run; what others decide about it only where decided is set,
 // and nothing of what a person does.
-func updateRun(c *conn, seq int64, r *engine.Run, decided bool) error {
-	if err := c.exec(updateRunSQL, append(otherFields(r), seq)...); err != nil {
+func updateRun(c *database.Conn, seq int64, r *engine.Run, decided bool) error {
+	if err := c.Exec(updateRunSQL, append(otherFields(r), seq)...); err != nil {
 		return err
 	}
 	if decided {
-		if err := c.exec(decideRunSQL, append(decidedFields(r), seq)...); err != nil {
+		if err := c.Exec(decideRunSQL, append(decidedFields(r), seq)...); err != nil {
 			return err
 		}
 	}
-	return c.exec(indexRunSQL, append(indexedFields(r), seq)...)
+	return c.Exec(indexRunSQL, append(indexedFields(r), seq)...)
 }
 
 // Run implements engine.Store: it reads a run. The loop of the store is Serve.
 func (s reads) Run(ctx context.Context, id string) (*engine.Run, error) {
 	var run *engine.Run
-	err := s.lend(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *database.Conn) (err error) {
 		run, err = readRun(c, id)
 		return err
 	})
@@ -155,7 +156,7 @@ func (s reads) Run(ctx context.Context, id string) (*engine.Run, error) {
 	return run, nil
 }
 
-func readRun(c *conn, id string) (*engine.Run, error) {
+func readRun(c *database.Conn, id string) (*engine.Run, error) {
 	runs, err := queryRuns(c, selectRuns+`WHERE id = ?`, id)
 	if err != nil {
 		return nil, err
@@ -169,7 +170,7 @@ func readRun(c *conn, id string) (*engine.Run, error) {
 // RunsOf implements engine.Store.
 func (s reads) RunsOf(ctx context.Context, event string) ([]*engine.Run, error) {
 	var runs []*engine.Run
-	err := s.lend(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *database.Conn) (err error) {
 		runs, err = runsOf(c, event)
 		return err
 	})
@@ -179,15 +180,15 @@ func (s reads) RunsOf(ctx context.Context, event string) ([]*engine.Run, error) 
 	return runs, nil
 }
 
-func runsOf(c *conn, event string) ([]*engine.Run, error) {
+func runsOf(c *database.Conn, event string) ([]*engine.Run, error) {
 	return queryRuns(c, selectRuns+`WHERE event = ? ORDER BY seq`, event)
 }
 
 const selectRuns = `SELECT ` + runColumns + ` FROM runs `
 
-func queryRuns(c *conn, sql string, args ...any) ([]*engine.Run, error) {
+func queryRuns(c *database.Conn, sql string, args ...any) ([]*engine.Run, error) {
 	var runs []*engine.Run
-	err := c.query(func(r *sqlite3.Stmt) error {
+	err := c.Query(func(r *sqlite3.Stmt) error {
 		runs = append(runs, scanRun(r))
 		return nil
 	}, sql, args...)
@@ -197,6 +198,6 @@ func queryRuns(c *conn, sql string, args ...any) ([]*engine.Run, error) {
 func scanRun(r *sqlite3.Stmt) *engine.Run {
 	run := &engine.Run{}
 	fields := append([]any{&run.Seq, &run.ID, &run.Event}, ownFields(run)...)
-	scan(r, 0, fields)
+	database.Scan(r, 0, fields)
 	return run
 }

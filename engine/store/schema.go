@@ -1,14 +1,10 @@
 package store
 
-import (
-	"errors"
-	"fmt"
-)
-
 // migrations bring a database from one format to the next: number n, from 0, is
 // run on format n and makes it format n+1. What was released never changes.
-var migrations = []string{
-	`
+func migrations() []string {
+	return []string{
+		`
 CREATE TABLE events (
 	seq       INTEGER PRIMARY KEY AUTOINCREMENT, -- order of arrival
 	id        TEXT NOT NULL UNIQUE,
@@ -79,9 +75,9 @@ CREATE TABLE output (
 );
 `,
 
-	// Runs under control. What was queued before goes on one at a time: in the
-	// lane that a rule has by default.
-	`
+		// Runs under control. What was queued before goes on one at a time: in the
+		// lane that a rule has by default.
+		`
 ALTER TABLE runs ADD COLUMN idx INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN key TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN lane TEXT NOT NULL DEFAULT '';
@@ -120,8 +116,8 @@ CREATE TABLE meta (
 INSERT INTO meta(key, value) VALUES('instance', lower(hex(randomblob(8))));
 `,
 
-	// Requests that were turned away, the newest of them.
-	`
+		// Requests that were turned away, the newest of them.
+		`
 CREATE TABLE rejections (
 	seq      INTEGER PRIMARY KEY AUTOINCREMENT,
 	id       TEXT NOT NULL,
@@ -137,39 +133,5 @@ CREATE TABLE rejections (
 	likely   TEXT NOT NULL
 );
 `,
-}
-
-// migrate brings the database to the newest format, in one transaction.
-func migrate(c *conn) error {
-	have, err := format(c)
-	if err != nil {
-		return err
 	}
-	if have == len(migrations) {
-		return nil
-	}
-	if err := c.exec(`BEGIN IMMEDIATE`); err != nil {
-		return fmt.Errorf("begin migration: %w", err)
-	}
-	for n := have; n < len(migrations); n++ {
-		if err := c.db.Exec(migrations[n]); err != nil {
-			return errors.Join(fmt.Errorf("migrate from format %d: %w", n, err), c.exec(`ROLLBACK`))
-		}
-	}
-	if err := c.db.Exec(fmt.Sprintf(`PRAGMA user_version = %d; COMMIT`, len(migrations))); err != nil {
-		return fmt.Errorf("finish migration to format %d: %w", len(migrations), err)
-	}
-	return nil
-}
-
-// format returns the number of the database's format; 0 is an empty one.
-func format(c *conn) (int, error) {
-	n, err := c.number(`PRAGMA user_version`)
-	if err != nil {
-		return 0, fmt.Errorf("read format: %w", err)
-	}
-	if n > int64(len(migrations)) {
-		return 0, fmt.Errorf("made by a newer hookrun: its format is %d, this one knows up to %d", n, len(migrations))
-	}
-	return int(n), nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // stepRow is a step result in the form of the table.
@@ -30,8 +31,8 @@ func newStepRow(st *engine.StepResult) (stepRow, error) {
 	return stepRow{StepResult: st, output: string(output), header: encodeLists(st.Output.Header), process: string(process)}, nil
 }
 
-func (row stepRow) put(c *conn, run int64) error {
-	return c.exec(`
+func (row stepRow) put(c *database.Conn, run int64) error {
+	return c.Exec(`
 		INSERT OR REPLACE INTO steps(run, attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body, phase, passed)
 		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		run, row.Attempt, row.Index, row.Step, row.Key, row.Kind, string(row.State), row.Started, row.Finished, row.Err,
@@ -41,7 +42,7 @@ func (row stepRow) put(c *conn, run int64) error {
 // Steps implements engine.Store.
 func (s reads) Steps(ctx context.Context, run string) ([]*engine.StepResult, error) {
 	var steps []*engine.StepResult
-	err := s.lend(ctx, func(c *conn) (err error) {
+	err := s.lend(ctx, func(c *database.Conn) (err error) {
 		steps, err = readSteps(c, run)
 		return err
 	})
@@ -51,13 +52,13 @@ func (s reads) Steps(ctx context.Context, run string) ([]*engine.StepResult, err
 	return steps, nil
 }
 
-func readSteps(c *conn, run string) ([]*engine.StepResult, error) {
+func readSteps(c *database.Conn, run string) ([]*engine.StepResult, error) {
 	seq, err := runSeq(c, run)
 	if err != nil {
 		return nil, err
 	}
 	var steps []*engine.StepResult
-	err = c.query(func(r *sqlite3.Stmt) error {
+	err = c.Query(func(r *sqlite3.Stmt) error {
 		st, err := scanStep(r)
 		if err != nil {
 			return err
@@ -89,8 +90,8 @@ func scanStep(r *sqlite3.Stmt) (*engine.StepResult, error) {
 		Key:      r.ColumnText(3),
 		Kind:     r.ColumnText(4),
 		State:    engine.StepState(r.ColumnText(5)),
-		Started:  fromNanos(r.ColumnInt64(6)),
-		Finished: fromNanos(r.ColumnInt64(7)),
+		Started:  database.FromNanos(r.ColumnInt64(6)),
+		Finished: database.FromNanos(r.ColumnInt64(7)),
 		Err:      r.ColumnText(8),
 		Phase:    engine.Phase(r.ColumnText(13)),
 		Passed:   r.ColumnBool(14),

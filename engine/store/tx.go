@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 )
 
 // Change implements engine.Store. fn is called on the goroutine of Serve.
 func (s *Store) Change(ctx context.Context, fn func(engine.Tx) error) error {
-	err := s.write(ctx, &op{do: func(c *conn) error {
+	err := s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		return (&tx{c: c}).ask(fn)
 	}})
 	if err != nil {
@@ -25,7 +26,7 @@ func (s *Store) Change(ctx context.Context, fn func(engine.Tx) error) error {
 
 // tx implements engine.Tx inside of a transaction of the writer.
 type tx struct {
-	c      *conn
+	c      *database.Conn
 	put    bool  // runs were changed
 	broken error // of the database: the transaction may be gone, nothing is done in it any more
 }
@@ -37,20 +38,9 @@ func (t *tx) ask(fn func(engine.Tx) error) error {
 		return t.broken
 	}
 	if err != nil {
-		return refusal{err}
+		return database.Refuse(err)
 	}
 	return nil
-}
-
-// refusal is the error of whoever was asked inside of a transaction, whatever
-// it wraps.
-type refusal struct{ error }
-
-func (r refusal) Unwrap() error { return r.error }
-
-func refused(err error) bool {
-	_, ok := errors.AsType[refusal](err)
-	return ok
 }
 
 // Run implements engine.Tx.

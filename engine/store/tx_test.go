@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +14,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 	"hookrun/engine/enginetest"
 )
 
@@ -35,29 +38,29 @@ func TestNoQueryScans(t *testing.T) {
 	if err := s.Change(t.Context(), func(tx engine.Tx) error { return tx.Put(&run) }); err != nil {
 		t.Fatal(err)
 	}
-	readAll(t, s.reads, a)
-	if err := s.stop(); err != nil {
-		t.Fatal(err)
-	}
+	r := read(t, s.o.Dir) // one connection, which is asked it all
+	readAll(t, r.reads, a)
 
-	// What the readers have asked is known no more; a Reader asks the same.
-	r, err := OpenReader(t.Context(), s.o.Dir)
+	var asked []string
+	note := func(c *database.Conn) error {
+		asked = append(asked, c.Statements()...)
+		return nil
+	}
+	err := errors.Join(s.write(t.Context(), database.Write{Do: note}), r.db.Read(t.Context(), note))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	readAll(t, r.reads, a)
-	c := <-r.conns
-	defer func() { r.conns <- c }()
-	asked := 0
-	for _, stmts := range []map[string]*sqlite3.Stmt{s.writer.conn.stmts, c.stmts} {
-		for sql := range stmts {
-			wantNoScan(t, c, sql)
-			asked++
-		}
+	if len(asked) < 20 {
+		t.Errorf("%d statements were looked at, want all", len(asked))
 	}
-	if asked < 20 {
-		t.Errorf("%d statements were looked at, want all", asked)
+	err = r.db.Read(t.Context(), func(c *database.Conn) error {
+		for _, sql := range asked {
+			wantNoScan(t, c, sql)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -102,17 +105,14 @@ func readAll(t *testing.T, s reads, a *engine.Acceptance) {
 	}
 }
 
-func wantNoScan(t *testing.T, c *conn, sql string) {
+func wantNoScan(t *testing.T, c *database.Conn, sql string) {
 	t.Helper()
 	var plan []string
-	st, _, err := c.db.Prepare("EXPLAIN QUERY PLAN " + sql)
+	err := c.Query(func(r *sqlite3.Stmt) error {
+		plan = append(plan, r.ColumnText(3))
+		return nil
+	}, "EXPLAIN QUERY PLAN "+sql)
 	if err != nil {
-		t.Fatal(err)
-	}
-	for st.Step() {
-		plan = append(plan, st.ColumnText(3))
-	}
-	if err := errors.Join(st.Err(), st.Close()); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Join(plan, "; ")
@@ -126,67 +126,77 @@ func wantNoScan(t *testing.T, c *conn, sql string) {
 // TestAnIndexIsNotWrittenInVain: most updates of a run change nothing that is
 // in an index, and each index that is written is another page to sync.
 func TestAnIndexIsNotWrittenInVain(t *testing.T) {
-	s := unserved(t, options(t))
-	a := enginetest.NewAcceptance("deploy")
-	a.Runs[0].Lane = "l"
-	commit := func(do func(*conn) error) {
-		t.Helper()
-		o := &op{do: do, done: make(chan struct{})}
-		if err := errors.Join(s.writer.commit([]*op{o}), o.err); err != nil {
+	synctest.Test(t, func(t *testing.T) { // so that the log is not begun anew meanwhile
+		o := options(t)
+		s := serve(t, o)
+		a := enginetest.NewAcceptance("deploy")
+		a.Runs[0].Lane = "l"
+		if _, err := s.Accept(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}
+		put := func(r *engine.Run) {
+			t.Helper()
+			if err := s.Change(t.Context(), func(tx engine.Tx) error { return tx.Put(r) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run := *a.Runs[0]
+		run.Attempt, run.Err, run.Note = 2, "exit status 1", "tried again"
+		before := logPages(t, o)
+		put(&run)
+		if pages := logPages(t, o) - before; pages != 1 {
+			t.Errorf("an update of what no index has wrote %d pages, want that of the table alone", pages)
+		}
+		run.State = engine.Done
+		put(&run)
+		got, err := s.Run(t.Context(), run.ID)
+		if err != nil || *got != run {
+			t.Errorf("run = %+v, %v; want %+v", got, err, run)
+		}
+	})
+}
+
+// logPages is how many pages the log of a database has room for.
+func logPages(t *testing.T, o Options) int64 {
+	t.Helper()
+	fi, err := os.Stat(filepath.Join(o.Dir, "hookrun.db-wal"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	commit(insertOp(t, a).do)
-	run := *a.Runs[0]
-	run.Attempt, run.Err, run.Note = 2, "exit status 1", "tried again"
-	before := s.writer.logPages
-	commit(func(c *conn) error { return putRun(c, 1, &run) })
-	if pages := s.writer.logPages - before; pages != 1 {
-		t.Errorf("an update of what no index has wrote %d pages, want that of the table alone", pages)
-	}
-	run.State = engine.Done
-	commit(func(c *conn) error { return putRun(c, 1, &run) })
-	got, err := s.Run(t.Context(), run.ID)
-	run.Seq = 1
-	if err != nil || *got != run {
-		t.Errorf("run = %+v, %v; want %+v", got, err, run)
-	}
+	const header, page = 32, 24 + 8192
+	return (fi.Size() - header) / page
 }
 
 func TestARefusalFailsNobodyElse(t *testing.T) {
-	s := unserved(t, options(t))
-	before, after := enginetest.NewAcceptance("deploy"), enginetest.NewAcceptance("deploy")
-	why := fmt.Errorf("of its own: %w", fs.ErrPermission) // which of the disk would mean something else
-	refused := enginetest.NewAcceptance("one", "two")
-	asked := 0
-	refused.Admit = func(tx engine.Tx, r *engine.Run) error {
-		asked++
-		if r == refused.Runs[1] {
-			return why
+	synctest.Test(t, func(t *testing.T) {
+		o := options(t)
+		before, after := enginetest.NewAcceptance("deploy"), enginetest.NewAcceptance("deploy")
+		why := fmt.Errorf("of its own: %w", fs.ErrPermission) // which of the disk would mean something else
+		refused := enginetest.NewAcceptance("one", "two")
+		asked := 0
+		refused.Admit = func(tx engine.Tx, r *engine.Run) error {
+			asked++
+			if r == refused.Runs[1] {
+				return why
+			}
+			return nil
 		}
-		return nil
-	}
-	batch := []*op{insertOp(t, before), insertOp(t, refused), insertOp(t, after)}
-	if err := s.writer.commit(batch); err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []error{nil, why, nil} {
-		<-batch[i].done
-		if err := batch[i].err; !errors.Is(err, want) {
-			t.Errorf("op %d: error %v, want %v", i, err, want)
+		answers := commitTogether(t, o, before, refused, after)
+		for i, want := range []error{nil, why, nil} {
+			if err := answers[i]; !errors.Is(err, want) {
+				t.Errorf("event %d: error %v, want %v", i, err, want)
+			}
 		}
-	}
-	if asked != 4 {
-		t.Errorf("Admit was asked %d times, want twice for each run", asked)
-	}
-	if err := s.Health(); err != nil {
-		t.Errorf("Health after a refusal: %v", err)
-	}
-	for _, a := range []*engine.Acceptance{before, after} {
-		if _, err := s.Run(t.Context(), a.Runs[0].ID); err != nil {
-			t.Errorf("run of a neighbour: %v", err)
+		if asked != 4 {
+			t.Errorf("Admit was asked %d times, want twice for each run", asked)
 		}
-	}
+		s := serve(t, o)
+		for _, a := range []*engine.Acceptance{before, after} {
+			if _, err := s.Run(t.Context(), a.Runs[0].ID); err != nil {
+				t.Errorf("run of a neighbour: %v", err)
+			}
+		}
+	})
 }
 
 // TestAnErrorOfTheDatabaseIsNotPassedOver: an fn that goes on after one would
@@ -201,7 +211,7 @@ func TestAnErrorOfTheDatabaseIsNotPassedOver(t *testing.T) {
 		if err := tx.Put(&run); err != nil {
 			return err
 		}
-		tx.failed(tx.c.exec(`SELECT no_such_column FROM runs`))
+		tx.failed(tx.c.Exec(`SELECT no_such_column FROM runs`))
 		if _, err := tx.Run(run.ID); err == nil {
 			t.Error("Run after an error of the database: no error")
 		}

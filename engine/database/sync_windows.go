@@ -1,4 +1,4 @@
-package store
+package database
 
 // syncDir does nothing: folders cannot be synced here.
 func syncDir(string) error { return nil }

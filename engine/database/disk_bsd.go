@@ -1,6 +1,6 @@
 //go:build darwin || freebsd
 
-package store
+package database
 
 import (
 	"fmt"
@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func diskKind(dir string) (fsKind, error) {
+func diskKind(dir string) (Kind, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return fsKind{}, fmt.Errorf("statfs %s: %w", dir, err)
+		return Kind{}, fmt.Errorf("statfs %s: %w", dir, err)
 	}
 	name := unix.ByteSliceToString(st.Fstypename[:])
 	switch name {
 	case "nfs", "smbfs", "webdav", "afpfs", "9p":
-		return fsKind{name, true}, nil
+		return Kind{Name: name, Remote: true}, nil
 	case "macfuse", "osxfuse", "fusefs":
-		return fsKind{"fuse", false}, nil
+		return Kind{Name: "fuse"}, nil
 	}
-	return fsKind{}, nil
+	return Kind{}, nil
 }

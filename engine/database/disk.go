@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"errors"
@@ -10,48 +10,51 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-
-	"hookrun/engine"
 )
 
-// What is asked of the disk before events are taken.
+// What is asked of the disk before anything new is taken in.
 const (
 	minLowWater = 256 << 20 // bytes that are free at least
 	maxLowWater = 1 << 30   // what lowPart asks for at most
 	lowPart     = 50        // so many parts has a disk; one is free at least (2 %)
 	lowShare    = 4         // a small disk: a quarter of it is asked for at most
-	ballastSize = 32 << 20  // given up when the disk is full, so that runs can still be finished
+	ballastSize = 32 << 20  // given up when the disk is full, so that what was begun can be finished
 	ballastPart = 16        // so many parts has a disk; the ballast takes one at most
 	fullSpace   = 1 << 20   // bytes; less than this free is full: SQLite writes in pieces
 	trySize     = 64 << 10  // bytes of a write that is tried
 )
 
-// space is what a file system has, in bytes.
-type space struct {
-	free  uint64 // to us
-	total uint64
+// Space is what a file system has, in bytes.
+type Space struct {
+	Free  uint64 // to us
+	Total uint64
 }
 
-// fsKind is what kind of file system the data folder is on.
-type fsKind struct {
-	name   string // "nfs", "" where it does not matter
-	remote bool   // locks and syncs can't be relied on
+// Kind is what kind of file system the data folder is on.
+type Kind struct {
+	Name   string // "nfs", "" where it does not matter
+	Remote bool   // locks and syncs can't be relied on
 }
 
-// gate decides whether events are taken: not while the disk is low, full or
-// read-only or the database is locked. It opens again by itself. The writer owns
-// it; only health and diagnose are for everybody.
+// gate decides whether anything new is taken in: not while the disk is low, full
+// or read-only or the database is locked. It opens again by itself. The writer
+// owns it; only health and diagnose are for everybody.
 type gate struct {
-	dir     string
-	log     *slog.Logger
-	hooks   hooks
-	ballast string                // path
-	shut    atomic.Pointer[error] // why; nil while open
-	trying  sync.Mutex            // guards the file that a write is tried with
+	dir         string
+	what        string // is taken in: Options.What
+	unavailable error  // an ErrUnavailable in these words
+	log         *slog.Logger
+	hooks       Hooks
+	ballast     string                // path
+	shut        atomic.Pointer[error] // why; nil while open
+	trying      sync.Mutex            // guards the file that a write is tried with
 }
 
-func newGate(dir string, log *slog.Logger, h hooks) *gate {
-	return &gate{dir: dir, log: log, hooks: h, ballast: filepath.Join(dir, "ballast")}
+func newGate(o Options) *gate {
+	return &gate{
+		dir: o.Dir, what: o.What, unavailable: unavailable{o.What}, log: o.Log, hooks: o.Hooks,
+		ballast: filepath.Join(o.Dir, "ballast"),
+	}
 }
 
 // health returns nil while the gate is open, else why it is shut.
@@ -62,11 +65,11 @@ func (g *gate) health() error {
 	return nil
 }
 
-// lowWater is how much has to be free for events to be taken. To take them
-// again a quarter more is asked for, so that the gate does not flap.
+// lowWater is how much has to be free for anything new to be taken in. For the
+// gate to open again a quarter more is asked for, so that it does not flap.
 func (g *gate) lowWater(total uint64) uint64 {
-	if g.hooks.lowWater > 0 {
-		return g.hooks.lowWater
+	if g.hooks.LowWater > 0 {
+		return g.hooks.LowWater
 	}
 	return min(max(minLowWater, min(total/lowPart, maxLowWater)), total/lowShare)
 }
@@ -76,13 +79,13 @@ func (g *gate) look() {
 	if g.health() != nil {
 		return
 	}
-	sp, err := g.hooks.space(g.dir)
+	sp, err := g.hooks.Space(g.dir)
 	if err != nil {
-		g.shutFor(fmt.Errorf("%w: look at the free space of data folder %s: %w", engine.ErrUnavailable, g.dir, err))
+		g.shutFor(fmt.Errorf("%w: look at the free space of data folder %s: %w", g.unavailable, g.dir, err))
 		return
 	}
-	if low := g.lowWater(sp.total); sp.free < low {
-		g.shutFor(g.lowError(sp.free, low))
+	if low := g.lowWater(sp.Total); sp.Free < low {
+		g.shutFor(g.lowError(sp.Free, low))
 	}
 }
 
@@ -90,19 +93,19 @@ func (g *gate) look() {
 // the gate when there is room and probe has shown that writing works.
 func (g *gate) tick(probe func() error) error {
 	g.look()
-	sp, err := g.hooks.space(g.dir)
+	sp, err := g.hooks.Space(g.dir)
 	if err != nil {
 		return nil // look has shut the gate
 	}
-	low := g.lowWater(sp.total)
+	low := g.lowWater(sp.Total)
 	high := low + low/4
-	if sp.free < high {
+	if sp.Free < high {
 		if g.health() != nil {
-			g.shutFor(g.lowError(sp.free, high))
+			g.shutFor(g.lowError(sp.Free, high))
 		}
 		return nil
 	}
-	if err := g.makeBallast(sp.total); err != nil {
+	if err := g.makeBallast(sp.Total); err != nil {
 		return err
 	}
 	if g.health() == nil {
@@ -112,49 +115,49 @@ func (g *gate) tick(probe func() error) error {
 		return err
 	}
 	g.shut.Store(nil)
-	g.log.Info("accepting events again", "dir", g.dir, "free", sp.free)
+	g.log.Info("accepting "+g.what+" again", "dir", g.dir, "free", sp.Free)
 	return nil
 }
 
 // shutFor shuts the gate, or replaces the reason why it is shut.
 func (g *gate) shutFor(why error) {
 	if g.health() == nil {
-		g.log.Warn("accepting no events", "err", why)
+		g.log.Warn("accepting no "+g.what, "err", why)
 	}
 	g.shut.Store(&why)
 }
 
 // shutFull shuts the gate because a write found no room.
 func (g *gate) shutFull() {
-	sp, err := g.hooks.space(g.dir)
+	sp, err := g.hooks.Space(g.dir)
 	if err != nil {
-		g.shutFor(fmt.Errorf("%w: no room for a write in data folder %s: %w", engine.ErrUnavailable, g.dir, err))
+		g.shutFor(fmt.Errorf("%w: no room for a write in data folder %s: %w", g.unavailable, g.dir, err))
 		return
 	}
-	low := g.lowWater(sp.total)
+	low := g.lowWater(sp.Total)
 	g.shutFor(fmt.Errorf("%w: no room for a write in data folder %s: %s free, %s needed",
-		engine.ErrUnavailable, g.dir, mebi(sp.free), mebi(low+low/4)))
+		g.unavailable, g.dir, mebi(sp.Free), mebi(low+low/4)))
 }
 
 // shutReadOnly shuts the gate because a write was not allowed.
 func (g *gate) shutReadOnly(err error) {
-	g.shutFor(fmt.Errorf("%w: data folder %s can't be written: %w", engine.ErrUnavailable, g.dir, err))
+	g.shutFor(fmt.Errorf("%w: data folder %s can't be written: %w", g.unavailable, g.dir, err))
 }
 
 // shutBusy shuts the gate because another program has the database locked.
 func (g *gate) shutBusy(err error) {
-	g.shutFor(fmt.Errorf("%w: the database in data folder %s is locked by another program: %w", engine.ErrUnavailable, g.dir, err))
+	g.shutFor(fmt.Errorf("%w: the database in data folder %s is locked by another program: %w", g.unavailable, g.dir, err))
 }
 
 func (g *gate) lowError(free, need uint64) error {
 	return fmt.Errorf("%w: the disk of data folder %s is low on space: %s free, %s needed",
-		engine.ErrUnavailable, g.dir, mebi(free), mebi(need))
+		g.unavailable, g.dir, mebi(free), mebi(need))
 }
 
 // full reports whether the file system has no room left at all.
 func (g *gate) full() bool {
-	sp, err := g.hooks.space(g.dir)
-	return err == nil && sp.free < fullSpace
+	sp, err := g.hooks.Space(g.dir)
+	return err == nil && sp.Free < fullSpace
 }
 
 // dropBallast gives the ballast's space back and reports whether there was any.
@@ -162,14 +165,14 @@ func (g *gate) dropBallast() bool {
 	if err := os.Remove(g.ballast); err != nil {
 		return false
 	}
-	g.log.Warn("disk full: ballast given up so that runs can be finished", "dir", g.dir)
+	g.log.Warn("disk full: ballast given up so that what was begun can be finished", "dir", g.dir)
 	return true
 }
 
 // makeBallast writes the ballast, for a disk of total bytes, where it is missing
 // or of another size.
 func (g *gate) makeBallast(total uint64) error {
-	size := min(g.hooks.ballastSize, int64(total/ballastPart))
+	size := min(g.hooks.BallastSize, int64(total/ballastPart))
 	fi, err := os.Stat(g.ballast)
 	if err == nil && fi.Size() == size {
 		return nil

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"strings"
@@ -20,13 +20,13 @@ type faults struct {
 	sync  func() error
 }
 
-// newFaults returns the options of a store whose disk can be broken.
+// newFaults returns the options of a database whose disk can be broken.
 func newFaults(t *testing.T) (Options, *faults) {
 	o := options(t)
 	f := &faults{VFSFilename: vfs.Find("os").(vfs.VFSFilename)}
-	o.hooks.vfs = strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
-	vfs.Register(o.hooks.vfs, f)
-	t.Cleanup(func() { vfs.Unregister(o.hooks.vfs) })
+	o.Hooks.VFS = strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	vfs.Register(o.Hooks.VFS, f)
+	t.Cleanup(func() { vfs.Unregister(o.Hooks.VFS) })
 	return o, f
 }
 

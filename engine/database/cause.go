@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"errors"
@@ -14,12 +14,33 @@ type cause int
 
 const (
 	causeNone     cause = iota
-	causeOwn            // the op's own fault: only it fails
-	causeSpace          // no room: give up the ballast, take no events
-	causeReadOnly       // not to be written now: take no events
+	causeOwn            // the write's own fault: only it fails
+	causeSpace          // no room: give up the ballast, take nothing new
+	causeReadOnly       // not to be written now: take nothing new
 	causeBusy           // another program holds the database
 	causeFatal          // ErrIO or ErrCorrupt: stop
 )
+
+// Refusal is the error of whoever was asked inside of a transaction, whatever it
+// wraps: only that write fails.
+type Refusal struct{ error }
+
+// Refuse makes an error a Refusal, so that none of what it wraps is taken for one
+// of the database. The Do of a Write returns it; nil stays nil.
+func Refuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Refusal{err}
+}
+
+// Unwrap returns the error that was refused with.
+func (r Refusal) Unwrap() error { return r.error }
+
+func refused(err error) bool {
+	_, ok := errors.AsType[Refusal](err)
+	return ok
+}
 
 // causeOf tells diagnosed errors apart.
 func causeOf(err error) cause {
@@ -27,10 +48,10 @@ func causeOf(err error) cause {
 	switch {
 	case err == nil:
 		return causeNone
-	case errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt):
-		return causeFatal
 	case refused(err):
 		return causeOwn
+	case errors.Is(err, ErrIO) || errors.Is(err, ErrCorrupt):
+		return causeFatal
 	case isNoSpace(err):
 		return causeSpace
 	case isReadOnly(err):
@@ -86,5 +107,5 @@ func (g *gate) diagnose(err error) error {
 func (g *gate) tryWrite() error {
 	g.trying.Lock()
 	defer g.trying.Unlock()
-	return g.hooks.tryWrite(g.dir)
+	return g.hooks.TryWrite(g.dir)
 }

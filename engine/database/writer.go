@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -9,8 +9,12 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+)
 
-	"hookrun/engine"
+// Bounds of the writer.
+const (
+	maxBatch      = 512      // writes in one commit, and waiting for the next
+	maxBatchBytes = 16 << 20 // bytes in one commit, reached by its last write
 )
 
 // How the writer keeps the log of the database short.
@@ -20,12 +24,26 @@ const (
 	restartPages    = 8000        // of the log, about 64 MB: readers are waited for, up to busy_timeout
 )
 
-// op is one thing to write. Its do runs inside a transaction, with others before
-// and after it, and once more where that transaction failed.
+// Write is one thing to write.
+type Write struct {
+	// Do runs on the writer's goroutine inside a transaction, with others before
+	// and after it, and once more where that transaction failed. An error of its
+	// own that could be taken for one of the database is to be a Refusal.
+	Do func(*Conn) error
+
+	// Committed, where it is set, is called once the transaction is on disk and
+	// before DB.Write returns: on the writer's goroutine and in the order of the
+	// writes. All writes wait for it, so it must not wait for one. It is not
+	// called where the write failed.
+	Committed func()
+
+	Intake bool // takes something new in: refused while the gate is shut
+	Size   int  // bytes that it writes, about
+}
+
+// op is a write on its way.
 type op struct {
-	do    func(*conn) error
-	event bool // takes an event in: refused while the gate is shut
-	size  int  // bytes that it writes, about
+	Write
 
 	claimed atomic.Bool   // by the writer, who does it, or by its caller, who gave up
 	done    chan struct{} // closed by the writer after err is set
@@ -46,12 +64,23 @@ func finish(ops []*op, err error) {
 	}
 }
 
+// committed tells in the order of the writes that they are on disk.
+func committed(ops []*op) {
+	for _, o := range ops {
+		if o.Committed != nil {
+			o.Committed()
+		}
+		o.finish(nil)
+	}
+}
+
 // writer owns the connection that writes. Only its goroutine touches it.
 type writer struct {
-	conn *conn
-	path string // of the database
-	gate *gate
-	log  *slog.Logger
+	conn   *Conn
+	path   string // of the database
+	format int    // of the database, the newest
+	gate   *gate
+	log    *slog.Logger
 
 	broken chan error // from a reader: the first ErrIO or ErrCorrupt that one found; never closed
 
@@ -61,8 +90,11 @@ type writer struct {
 	wrote      bool // since the last tick
 }
 
-func newWriter(c *conn, path string, g *gate, log *slog.Logger) *writer {
-	w := &writer{conn: c, path: path, gate: g, log: log, broken: make(chan error, 1)}
+func newWriter(c *Conn, o Options) *writer {
+	w := &writer{
+		conn: c, path: o.path(), format: len(o.Migrations), gate: newGate(o), log: o.Log,
+		broken: make(chan error, 1),
+	}
 	c.db.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
 		if pages < w.logPages {
 			w.triedPages = 0 // the log was begun anew
@@ -106,7 +138,7 @@ func gather(o *op, ops <-chan *op) []*op {
 	for {
 		if o.claim() {
 			batch = append(batch, o)
-			size += o.size
+			size += o.Size
 		}
 		if len(batch) == maxBatch || size >= maxBatchBytes {
 			return batch
@@ -151,9 +183,9 @@ func (w *writer) commit(batch []*op) error {
 	err := w.gate.diagnose(w.transact(batch))
 	switch causeOf(err) {
 	case causeNone:
-		finish(batch, nil)
+		committed(batch)
 	case causeSpace:
-		// The gate's ballast is there for this: what is no new event goes on.
+		// The gate's ballast is there for this: what takes nothing new in goes on.
 		w.gate.shutFull()
 		if w.gate.dropBallast() {
 			return w.commit(batch)
@@ -166,7 +198,7 @@ func (w *writer) commit(batch []*op) error {
 		w.gate.shutBusy(err)
 		finish(batch, w.gate.health())
 	case causeFatal:
-		finish(batch, fmt.Errorf("%w: %w", engine.ErrUnavailable, err))
+		finish(batch, fmt.Errorf("%w: %w", w.gate.unavailable, err))
 		return err
 	default:
 		return w.commitSingly(batch, err)
@@ -183,15 +215,15 @@ func (w *writer) commitSingly(batch []*op, err error) error {
 	}
 	for i := range batch {
 		if err := w.commit(batch[i : i+1]); err != nil {
-			finish(batch[i+1:], fmt.Errorf("%w: %w", engine.ErrUnavailable, err))
+			finish(batch[i+1:], fmt.Errorf("%w: %w", w.gate.unavailable, err))
 			return err
 		}
 	}
 	return nil
 }
 
-// admit refuses the ops that take events in where the disk has no room for
-// them, and returns the others.
+// admit refuses the ops that take something new in where the disk has no room for
+// it, and returns the others.
 func (w *writer) admit(batch []*op) []*op {
 	w.gate.look()
 	refused := w.gate.health()
@@ -200,7 +232,7 @@ func (w *writer) admit(batch []*op) []*op {
 	}
 	kept := batch[:0:0]
 	for _, o := range batch {
-		if o.event {
+		if o.Intake {
 			o.finish(refused)
 		} else {
 			kept = append(kept, o)
@@ -210,15 +242,15 @@ func (w *writer) admit(batch []*op) []*op {
 }
 
 func (w *writer) transact(batch []*op) (err error) {
-	if err := w.conn.exec(`BEGIN IMMEDIATE`); err != nil {
+	if err := w.conn.Exec(`BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
 	for _, o := range batch {
-		if err := o.do(w.conn); err != nil {
+		if err := o.Do(w.conn); err != nil {
 			return w.rollback(err)
 		}
 	}
-	if err := w.conn.exec(`COMMIT`); err != nil {
+	if err := w.conn.Exec(`COMMIT`); err != nil {
 		return w.rollback(err)
 	}
 	return nil
@@ -230,7 +262,10 @@ func (w *writer) rollback(err error) error {
 	if w.conn.db.GetAutocommit() {
 		return err
 	}
-	if rerr := w.conn.exec(`ROLLBACK`); rerr != nil {
+	if rerr := w.conn.Exec(`ROLLBACK`); rerr != nil {
+		if refused(err) {
+			err = errors.New(err.Error()) // more than that write fails now
+		}
 		return errors.Join(err, fmt.Errorf("%w: undo a transaction: %w", ErrIO, rerr))
 	}
 	return err
@@ -253,9 +288,9 @@ func (w *writer) tick() error {
 // probe writes what is there already: does a commit come through? The number of
 // the format is written even where it stays the same.
 func (w *writer) probe() error {
-	err := w.transact([]*op{{do: func(c *conn) error {
-		return c.exec(fmt.Sprintf(`PRAGMA user_version = %d`, len(migrations)))
-	}}})
+	err := w.transact([]*op{{Write: Write{Do: func(c *Conn) error {
+		return c.Exec(fmt.Sprintf(`PRAGMA user_version = %d`, w.format))
+	}}}})
 	if causeOf(err) == causeBusy {
 		w.gate.shutBusy(err)
 	}

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"context"
@@ -26,14 +26,14 @@ PRAGMA cache_size = -2000;
 // where they are missing. It starts no goroutine: nothing is written until Serve.
 //
 // A folder that another process uses, a network file system, a database of a
-// newer hookrun and settings that SQLite did not take are errors. A damaged
+// newer format and settings that SQLite did not take are errors. A damaged
 // database is one that wraps ErrCorrupt, unless FreshOnCorrupt is set.
-func Open(ctx context.Context, o Options) (_ *Store, err error) {
+func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	o = o.withDefaults()
 	if o.Dir, err = makeFolder(o); err != nil {
 		return nil, err
 	}
-	lock, err := lockFolder(ctx, o.Dir, filepath.Join(o.Dir, "lock"), o.hooks.now())
+	lock, err := lockFolder(ctx, o.Dir, filepath.Join(o.Dir, "lock"), o.Hooks.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -43,33 +43,31 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		}
 	}()
 
-	path := filepath.Join(o.Dir, "hookrun.db")
-	c, err := openWriter(ctx, o, path)
+	c, err := openWriter(ctx, o)
 	if errors.Is(err, ErrCorrupt) && o.FreshOnCorrupt {
-		if err := setAside(path, o); err != nil {
+		if err := setAside(o); err != nil {
 			return nil, err
 		}
-		c, err = openWriter(ctx, o, path)
+		c, err = openWriter(ctx, o)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
+	d := &DB{
 		o:       o,
 		lock:    lock,
 		ops:     make(chan *op, maxBatch),
-		readers: make(chan *conn, readerCount),
-		writer:  newWriter(c, path, newGate(o.Dir, o.Log, o.hooks), o.Log),
+		readers: make(chan *Conn, readerCount),
+		writer:  newWriter(c, o),
 		ended:   make(chan struct{}),
 	}
-	s.reads = reads{s.read}
-	if err := s.openReaders(path); err != nil {
+	if err := d.openReaders(); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	if err := s.writer.survivable(s.writer.gate.tick(s.writer.probe)); err != nil {
-		return nil, errors.Join(s.writer.fatal(err), s.closeReaders(), c.close())
+	if err := d.writer.survivable(d.writer.gate.tick(d.writer.probe)); err != nil {
+		return nil, errors.Join(d.writer.fatal(err), d.closeReaders(), c.close())
 	}
-	return s, nil
+	return d, nil
 }
 
 // makeFolder returns the absolute path of the data folder, which is there then.
@@ -81,15 +79,15 @@ func makeFolder(o Options) (string, error) {
 	if err := makeDirs(dir); err != nil {
 		return "", fmt.Errorf("make data folder: %w", err)
 	}
-	kind, err := o.hooks.kind(dir)
+	kind, err := o.Hooks.Kind(dir)
 	if err != nil {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
-	if kind.remote {
-		return "", fmt.Errorf("data folder %s is on a network file system (%s), where a database is not safe: choose a folder on a local disk", dir, kind.name)
+	if kind.Remote {
+		return "", fmt.Errorf("data folder %s is on a network file system (%s), where a database is not safe: choose a folder on a local disk", dir, kind.Name)
 	}
-	if kind.name != "" {
-		o.Log.Warn("data folder may be on a network file system, where a database is not safe", "dir", dir, "kind", kind.name)
+	if kind.Name != "" {
+		o.Log.Warn("data folder may be on a network file system, where a database is not safe", "dir", dir, "kind", kind.Name)
 	}
 	fi, err := os.Stat(dir)
 	if err != nil {
@@ -126,7 +124,8 @@ func exists(path string) bool {
 
 // openWriter opens the connection that writes and brings the database to the
 // newest format. An error wraps ErrCorrupt where the file is damaged.
-func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
+func openWriter(ctx context.Context, o Options) (*Conn, error) {
+	path := o.path()
 	if why, err := os.ReadFile(damagedMark(path)); err == nil {
 		return nil, corruptError(path, errors.New(strings.TrimSpace(string(why))))
 	}
@@ -141,7 +140,7 @@ func openWriter(ctx context.Context, o Options, path string) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if err := prepareDatabase(ctx, c); err != nil {
+	if err := prepareDatabase(ctx, c, o); err != nil {
 		if errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) {
 			err = corruptError(path, err)
 		} else {
@@ -172,7 +171,7 @@ func keepPrivate(path string, o Options) {
 
 // connect opens a database with the parameters of a URI. Without any the path is
 // no URI: any name of a folder will do.
-func connect(path string, flags sqlite3.OpenFlag, params string) (*conn, error) {
+func connect(path string, flags sqlite3.OpenFlag, params string) (*Conn, error) {
 	name := path
 	if params != "" {
 		escaped := url.URL{Path: filepath.ToSlash(path)}
@@ -182,18 +181,18 @@ func connect(path string, flags sqlite3.OpenFlag, params string) (*conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &conn{db: db}, nil
+	return &Conn{db: db}, nil
 }
 
 // prepareDatabase makes the settings, reads them back, migrates, and touches
 // each table, so that gross damage shows now.
-func prepareDatabase(ctx context.Context, c *conn) error {
+func prepareDatabase(ctx context.Context, c *Conn, o Options) error {
 	defer c.db.SetInterrupt(c.db.SetInterrupt(ctx))
 	// A database that may be damaged is left as it is found when it is closed.
 	if _, err := c.db.Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil {
 		return fmt.Errorf("set no_ckpt_on_close: %w", err)
 	}
-	if _, err := format(c); err != nil {
+	if _, err := format(c, o.Migrations); err != nil {
 		return err
 	}
 	if err := c.settings(); err != nil {
@@ -202,11 +201,11 @@ func prepareDatabase(ctx context.Context, c *conn) error {
 	if err := c.db.WALAutoCheckpoint(0); err != nil {
 		return fmt.Errorf("set wal_autocheckpoint: %w", err)
 	}
-	if err := migrate(c); err != nil {
+	if err := migrate(c, o.Migrations); err != nil {
 		return err
 	}
-	for _, table := range []string{"events", "runs", "steps", "output", "meta"} {
-		if _, err := c.number(`SELECT max(rowid) FROM ` + table); err != nil {
+	for _, table := range o.Tables {
+		if _, err := c.Number(`SELECT max(rowid) FROM ` + table); err != nil {
 			return fmt.Errorf("read table %s: %w", table, err)
 		}
 	}
@@ -215,12 +214,12 @@ func prepareDatabase(ctx context.Context, c *conn) error {
 
 // settings makes the settings of the connection that writes and reads each back:
 // a SQLite that was built without one ignores it silently.
-func (c *conn) settings() error {
+func (c *Conn) settings() error {
 	for _, p := range []struct{ name, set, got string }{
 		{"page_size", "8192", "8192"}, // this and the next: when the file is made
 		{"auto_vacuum", "INCREMENTAL", "2"},
 		{"journal_mode", "WAL", "wal"},
-		{"synchronous", "FULL", "2"}, // NORMAL loses acknowledged events with the power
+		{"synchronous", "FULL", "2"}, // NORMAL loses what was acknowledged with the power
 		{"temp_store", "MEMORY", "2"},
 		{"cache_size", "-8000", "-8000"},
 		{"foreign_keys", "ON", "1"},
@@ -232,7 +231,7 @@ func (c *conn) settings() error {
 			return fmt.Errorf("set %s: %w", p.name, err)
 		}
 		got := ""
-		err := c.query(func(r *sqlite3.Stmt) error {
+		err := c.Query(func(r *sqlite3.Stmt) error {
 			got = r.ColumnText(0)
 			return nil
 		}, "PRAGMA "+p.name)
@@ -246,25 +245,26 @@ func (c *conn) settings() error {
 	return nil
 }
 
-func (s *Store) openReaders(path string) error {
-	for range cap(s.readers) {
-		c, err := connect(path, sqlite3.OPEN_READONLY, s.o.params())
+func (d *DB) openReaders() error {
+	path := d.o.path()
+	for range cap(d.readers) {
+		c, err := connect(path, sqlite3.OPEN_READONLY, d.o.params())
 		if err != nil {
-			return errors.Join(fmt.Errorf("open %s to read: %w", path, err), s.closeReaders())
+			return errors.Join(fmt.Errorf("open %s to read: %w", path, err), d.closeReaders())
 		}
-		s.readers <- c
+		d.readers <- c
 		if err := c.db.Exec(readerPragmas); err != nil {
-			return errors.Join(fmt.Errorf("set up a reader of %s: %w", path, err), s.closeReaders())
+			return errors.Join(fmt.Errorf("set up a reader of %s: %w", path, err), d.closeReaders())
 		}
 	}
 	return nil
 }
 
 // closeReaders closes those that were opened before Open failed.
-func (s *Store) closeReaders() error {
+func (d *DB) closeReaders() error {
 	var errs []error
-	for range len(s.readers) {
-		errs = append(errs, (<-s.readers).close())
+	for range len(d.readers) {
+		errs = append(errs, (<-d.readers).close())
 	}
 	return errors.Join(errs...)
 }
@@ -274,8 +274,9 @@ func corruptError(path string, err error) error {
 }
 
 // setAside renames a damaged database and its log, which are kept as they are.
-func setAside(path string, o Options) error {
-	aside := path + ".corrupt-" + o.hooks.now().UTC().Format("20060102T150405Z")
+func setAside(o Options) error {
+	path := o.path()
+	aside := path + ".corrupt-" + o.Hooks.Now().UTC().Format("20060102T150405Z")
 	for _, suffix := range []string{"", "-wal"} {
 		err := os.Rename(path+suffix, aside+suffix)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

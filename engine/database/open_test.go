@@ -1,7 +1,8 @@
-package store
+package database
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,26 +15,16 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
-
-	"hookrun/engine"
 )
 
-func testLog(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
-}
-
-func TestReopenedStoreHasItAll(t *testing.T) {
+func TestAReopenedDatabaseHasItAll(t *testing.T) {
 	o := options(t)
-	s := serve(t, o)
-	a := accept(t, s.Store)
-	if err := s.stop(); err != nil {
+	d := serve(t, o)
+	id := put(t, d.DB)
+	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
-	again := serve(t, o)
-	refs, err := again.Unfinished(t.Context())
-	if err != nil || len(refs) != 1 || refs[0] != a.Runs[0].Ref() {
-		t.Errorf("unfinished = %v, %v; want %v", refs, err, a.Runs[0].Ref())
-	}
+	wantKept(t, serve(t, o), id)
 }
 
 func TestOpenMakesAFolderForItsOwnerAlone(t *testing.T) {
@@ -54,10 +45,10 @@ func TestTheDatabaseIsForItsOwnerAlone(t *testing.T) {
 		t.Skip("there are no modes")
 	}
 	o := options(t)
-	files := []string{"hookrun.db", "hookrun.db-wal", "hookrun.db-shm"}
+	files := []string{"notes.db", "notes.db-wal", "notes.db-shm"}
 	for _, before := range []string{"made new", "found open to others"} {
-		s := serve(t, o)
-		accept(t, s.Store)
+		d := serve(t, o)
+		put(t, d.DB)
 		for _, name := range files {
 			fi, err := os.Stat(filepath.Join(o.Dir, name))
 			if err != nil {
@@ -67,7 +58,7 @@ func TestTheDatabaseIsForItsOwnerAlone(t *testing.T) {
 				t.Errorf("mode of %s that was %s = %o, want 600", name, before, got)
 			}
 		}
-		if err := s.stop(); err != nil {
+		if err := d.stop(); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range files {
@@ -81,16 +72,16 @@ func TestTheDatabaseIsForItsOwnerAlone(t *testing.T) {
 func TestTheSecondProcessIsToldOfTheFirst(t *testing.T) {
 	o := options(t)
 	since := time.Date(2026, 7, 1, 12, 0, 0, 0, time.FixedZone("", 2*3600))
-	o.hooks.now = func() time.Time { return since }
+	o.Hooks.Now = func() time.Time { return since }
 	first := serve(t, o)
-	accept(t, first.Store)
+	put(t, first.DB)
 
 	_, err := Open(t.Context(), o)
 	want := fmt.Sprintf("data folder %s is in use by another hookrun: pid %d, since 2026-07-01T10:00:00Z", o.Dir, os.Getpid())
 	if err == nil || err.Error() != want {
 		t.Errorf("second Open: error %v\nwant %s", err, want)
 	}
-	accept(t, first.Store)
+	put(t, first.DB)
 
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
@@ -99,32 +90,32 @@ func TestTheSecondProcessIsToldOfTheFirst(t *testing.T) {
 }
 
 func TestSettingsAreInForce(t *testing.T) {
-	s := unserved(t, options(t))
+	d := unserved(t, options(t))
 	for _, tt := range []struct{ setting, want string }{
 		{"journal_mode", "wal"}, {"synchronous", "2"}, {"page_size", "8192"}, {"auto_vacuum", "2"}, {"temp_store", "2"},
 		{"cache_size", "-8000"}, {"foreign_keys", "1"}, {"busy_timeout", "5000"}, {"trusted_schema", "0"},
 		{"journal_size_limit", "67108864"}, {"mmap_size", "0"}, {"wal_autocheckpoint", "0"},
 	} {
 		t.Run(tt.setting, func(t *testing.T) {
-			if got := pragma(t, s.writer.conn, tt.setting); got != tt.want {
+			if got := pragma(t, d.writer.conn, tt.setting); got != tt.want {
 				t.Errorf("%s = %s, want %s", tt.setting, got, tt.want)
 			}
 		})
 	}
-	reader := <-s.readers
-	defer func() { s.readers <- reader }()
+	reader := <-d.readers
+	defer func() { d.readers <- reader }()
 	if got := pragma(t, reader, "query_only"); got != "1" {
 		t.Errorf("query_only of a reader = %s, want 1", got)
 	}
-	if err := reader.exec(`DELETE FROM events`); !errors.Is(err, sqlite3.READONLY) {
+	if err := reader.Exec(`DELETE FROM notes`); !errors.Is(err, sqlite3.READONLY) {
 		t.Errorf("write by a reader: error %v, want %v", err, sqlite3.READONLY)
 	}
 }
 
-func pragma(t *testing.T, c *conn, name string) string {
+func pragma(t *testing.T, c *Conn, name string) string {
 	t.Helper()
 	value := ""
-	err := c.query(func(r *sqlite3.Stmt) error {
+	err := c.Query(func(r *sqlite3.Stmt) error {
 		value = r.ColumnText(0)
 		return nil
 	}, "PRAGMA "+name)
@@ -136,7 +127,7 @@ func pragma(t *testing.T, c *conn, name string) string {
 
 func TestASettingThatIsNotTakenIsRefused(t *testing.T) {
 	o := options(t)
-	db, err := sqlite3.Open(filepath.Join(o.Dir, "hookrun.db"))
+	db, err := sqlite3.Open(filepath.Join(o.Dir, "notes.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +136,7 @@ func TestASettingThatIsNotTakenIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Open(t.Context(), o)
-	want := `open ` + o.Dir + `/hookrun.db: setting page_size is "4096", not "8192"`
+	want := `open ` + o.Dir + `/notes.db: setting page_size is "4096", not "8192"`
 	if err == nil || filepath.ToSlash(err.Error()) != filepath.ToSlash(want) {
 		t.Errorf("Open: error %v\nwant %s", err, want)
 	}
@@ -153,7 +144,7 @@ func TestASettingThatIsNotTakenIsRefused(t *testing.T) {
 
 func TestANewerDatabaseIsRefused(t *testing.T) {
 	o := options(t)
-	path := filepath.Join(o.Dir, "hookrun.db")
+	path := filepath.Join(o.Dir, "notes.db")
 	first := serve(t, o)
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
@@ -161,7 +152,7 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	setFormat(t, path, 99)
 	o.FreshOnCorrupt = true // it is not damaged
 	_, err := Open(t.Context(), o)
-	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 3"
+	want := "open " + path + ": made by a newer hookrun: its format is 99, this one knows up to 2"
 	if err == nil || err.Error() != want {
 		t.Errorf("Open: error %v\nwant %s", err, want)
 	}
@@ -170,22 +161,22 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 func TestNetworkFileSystems(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		kind     fsKind
+		kind     Kind
 		refused  string // %s: the folder
 		wantsLog string
 	}{
 		{name: "local"},
 		{
-			name: "nfs", kind: fsKind{"nfs", true},
+			name: "nfs", kind: Kind{Name: "nfs", Remote: true},
 			refused: "data folder %s is on a network file system (nfs), where a database is not safe: choose a folder on a local disk",
 		},
-		{name: "fuse", kind: fsKind{"fuse", false}, wantsLog: "data folder may be on a network file system"},
+		{name: "fuse", kind: Kind{Name: "fuse", Remote: false}, wantsLog: "data folder may be on a network file system"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			o := options(t)
 			o.Log = slog.New(slog.NewTextHandler(&log, nil))
-			o.hooks.kind = func(string) (fsKind, error) { return tt.kind, nil }
+			o.Hooks.Kind = func(string) (Kind, error) { return tt.kind, nil }
 			if tt.refused != "" {
 				_, err := Open(t.Context(), o)
 				if want := fmt.Sprintf(tt.refused, o.Dir); err == nil || err.Error() != want {
@@ -203,25 +194,30 @@ func TestNetworkFileSystems(t *testing.T) {
 
 func TestThisFolderIsNotOnANetwork(t *testing.T) {
 	kind, err := diskKind(t.TempDir())
-	if err != nil || kind.remote {
+	if err != nil || kind.Remote {
 		t.Errorf("diskKind of a temporary folder = %v, %v; want a local one", kind, err)
 	}
 	sp, err := diskSpace(t.TempDir())
-	if err != nil || sp.free == 0 || sp.total < sp.free {
+	if err != nil || sp.Free == 0 || sp.Total < sp.Free {
 		t.Errorf("diskSpace of a temporary folder = %+v, %v; want some free", sp, err)
 	}
 }
 
-// damage ends a store with many events in it and gives its file to spoil.
-func damage(t *testing.T, o Options, s served, spoil func([]byte) []byte) []byte {
+// damage ends a database with many notes in it and gives its file to spoil.
+func damage(t *testing.T, o Options, d served, spoil func([]byte) []byte) []byte {
 	t.Helper()
 	for range 50 {
-		accept(t, s.Store)
+		err := d.Write(t.Context(), Write{Do: func(c *Conn) error { // eight pages of them
+			return c.Exec(`INSERT INTO notes(id, body) VALUES(?, ?)`, rand.Text(), Zeros(1<<10))
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := s.stop(); err != nil {
+	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(o.Dir, "hookrun.db")
+	path := filepath.Join(o.Dir, "notes.db")
 	file, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +244,7 @@ func TestADamagedDatabase(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options(t)
-			path := filepath.Join(o.Dir, "hookrun.db")
+			path := filepath.Join(o.Dir, "notes.db")
 			spoiled := damage(t, o, serve(t, o), tt.spoil)
 			log := []byte("not a log either")
 			if err := os.WriteFile(path+"-wal", log, 0o600); err != nil {
@@ -263,9 +259,9 @@ func TestADamagedDatabase(t *testing.T) {
 
 			o.FreshOnCorrupt = true
 			at := time.Date(2026, 7, 1, 10, 0, 0, 0, time.UTC)
-			o.hooks.now = func() time.Time { return at }
-			s := serve(t, o)
-			accept(t, s.Store)
+			o.Hooks.Now = func() time.Time { return at }
+			d := serve(t, o)
+			put(t, d.DB)
 			wantFile(t, path+".corrupt-20260701T100000Z", spoiled)
 			wantFile(t, path+".corrupt-20260701T100000Z-wal", log)
 		})
@@ -289,11 +285,5 @@ func TestAFailedOpenLetsGoOfTheFolder(t *testing.T) {
 		if _, err := Open(t.Context(), o); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("Open: error %v, want %v", err, ErrCorrupt)
 		}
-	}
-}
-
-func TestStateNamesInTheSchemaAreTheEngines(t *testing.T) {
-	if engine.Queued != "queued" || engine.Running != "running" {
-		t.Errorf("states = %q, %q; the schema and its queries say 'queued', 'running'", engine.Queued, engine.Running)
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package database
 
 import (
 	"errors"
@@ -9,24 +9,21 @@ import (
 	"testing/synctest"
 
 	"golang.org/x/sys/unix"
-
-	"hookrun/engine"
-	"hookrun/engine/enginetest"
 )
 
 func TestKindOfMagic(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		magic uint32
-		want  fsKind
+		want  Kind
 	}{
-		{"ext4", unix.EXT4_SUPER_MAGIC, fsKind{}},
-		{"tmpfs", unix.TMPFS_MAGIC, fsKind{}},
-		{"nfs", 0x6969, fsKind{"nfs", true}},
-		{"cifs", 0xff534d42, fsKind{"cifs", true}},
-		{"smb2", 0xfe534d42, fsKind{"cifs", true}},
-		{"9p", 0x01021997, fsKind{"9p", true}},
-		{"fuse", 0x65735546, fsKind{"fuse", false}},
+		{"ext4", unix.EXT4_SUPER_MAGIC, Kind{}},
+		{"tmpfs", unix.TMPFS_MAGIC, Kind{}},
+		{"nfs", 0x6969, Kind{Name: "nfs", Remote: true}},
+		{"cifs", 0xff534d42, Kind{Name: "cifs", Remote: true}},
+		{"smb2", 0xfe534d42, Kind{Name: "cifs", Remote: true}},
+		{"9p", 0x01021997, Kind{Name: "9p", Remote: true}},
+		{"fuse", 0x65735546, Kind{Name: "fuse", Remote: false}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := kindOfMagic(tt.magic); got != tt.want {
@@ -59,7 +56,7 @@ func fill(t *testing.T, dir string, left uint64) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "filler")
-	if err := fillFile(path, int64(sp.free-left)); err != nil {
+	if err := fillFile(path, int64(sp.Free-left)); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -70,26 +67,27 @@ func TestRealFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options(t)
 		o.Dir = dir
-		o.hooks.space = diskSpace
-		o.hooks.lowWater = 1 // so that a write finds the disk full, not the look before it
-		o.hooks.ballastSize = 4 << 20
-		s := serve(t, o)
-		var accepted []*engine.Acceptance
+		o.Hooks.Space = diskSpace
+		o.Hooks.LowWater = 1 // so that a write finds the disk full, not the look before it
+		o.Hooks.BallastSize = 4 << 20
+		d := serve(t, o)
+		var ids []string
 		for range 20 {
-			accepted = append(accepted, accept(t, s.Store))
+			ids = append(ids, put(t, d.DB))
 		}
 
 		filler := fill(t, dir, 1<<20)
-		big := enginetest.NewAcceptance("deploy")
-		big.Event.Body = make([]byte, 6<<20)
-		_, err := s.Accept(t.Context(), big)
-		if !errors.Is(err, engine.ErrUnavailable) || !strings.Contains(err.Error(), "no room for a write in data folder "+dir) {
-			t.Errorf("Accept on a full disk: error %v, want no room in %s", err, dir)
+		big := Write{Intake: true, Do: func(c *Conn) error {
+			return c.Exec(`INSERT INTO notes(id, body) VALUES('big', ?)`, make([]byte, 6<<20))
+		}}
+		err := d.Write(t.Context(), big)
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no room for a write in data folder "+dir) {
+			t.Errorf("Write on a full disk: error %v, want no room in %s", err, dir)
 		}
-		for _, a := range accepted {
-			finishRuns(t, s.Store, a)
+		for _, id := range ids {
+			wantDone(t, d.DB, id)
 		}
-		if err := s.Health(); err == nil {
+		if err := d.Health(); err == nil {
 			t.Error("Health on a full disk is nil")
 		}
 
@@ -97,21 +95,20 @@ func TestRealFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		ticks()
-		if _, err := s.Accept(t.Context(), big); err != nil {
-			t.Errorf("Accept with room again: %v", err)
+		if err := d.Write(t.Context(), big); err != nil {
+			t.Errorf("Write with room again: %v", err)
 		}
-		if err := s.stop(); err != nil {
+		if err := d.stop(); err != nil {
 			t.Fatal(err)
 		}
 		again := serve(t, o)
-		for _, a := range append(accepted, big) {
-			if _, err := again.Event(t.Context(), a.Event.ID); err != nil {
-				t.Error(err)
+		for _, id := range ids {
+			if !wantKept(t, again, id).done {
+				t.Errorf("note %s is not done", id)
 			}
 		}
-		refs, err := again.Unfinished(t.Context())
-		if err != nil || len(refs) != 1 {
-			t.Errorf("unfinished = %d runs, %v; want only the last event's", len(refs), err)
+		if n, err := get(t.Context(), again, "big"); err != nil || len(n.body) != 6<<20 {
+			t.Errorf("big note = %d bytes, %v; want %d", len(n.body), err, 6<<20)
 		}
 	})
 }
