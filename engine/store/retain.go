@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/ncruces/go-sqlite3"
 
 	"hookrun/engine/database"
@@ -138,13 +139,13 @@ func (s *Store) sweepMany(ctx context.Context) error {
 
 // oldest returns the finished events behind number after, in order of arrival:
 // as many as have sweepRows rows or the given bytes together, one at least, none
-// behind the first that was received at before or later.
+// behind the first that arrived at before or later.
 func (s *Store) oldest(ctx context.Context, after int64, before time.Time, bytes int64) ([]int64, error) {
 	var found []int64
 	err := s.read(ctx, func(c *database.Conn) error {
 		var rows, size int64
 		err := c.Query(func(r *sqlite3.Stmt) error {
-			if r.ColumnInt64(1) >= database.Nanos(before) || size >= bytes {
+			if arrived(r.ColumnText(3), r.ColumnInt64(1)) >= database.Nanos(before) || size >= bytes {
 				return errEnough
 			}
 			if r.ColumnBool(2) {
@@ -167,6 +168,18 @@ func (s *Store) oldest(ctx context.Context, after int64, before time.Time, bytes
 		return err
 	})
 	return found, err
+}
+
+// arrived is when an event came here, by its id, a UUID of version 7 (RFC 9562,
+// 5.7). A relay may have received it long before: it is not to go, and with it
+// what tells that it comes once more, as soon as it is done.
+func arrived(id string, received int64) int64 {
+	u, err := uuid.Parse(id)
+	if err != nil || u.Version() != 7 {
+		return received
+	}
+	seconds, nanos := u.Time().UnixTime()
+	return max(received, time.Unix(seconds, nanos).UnixNano())
 }
 
 // rowsOfEvent counts all that goes with an event.

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 
 	"hookrun/engine"
 	"hookrun/engine/enginetest"
@@ -32,7 +35,17 @@ func retained(t *testing.T, o Options) (*Store, *clock) {
 // where finished says so.
 func acceptAt(t *testing.T, s *Store, received time.Time, finished bool, body int) *engine.Acceptance {
 	t.Helper()
+	return acceptLate(t, s, received, received, finished, body)
+}
+
+// acceptLate is acceptAt for an event that arrived later than a relay received it.
+func acceptLate(t *testing.T, s *Store, received, arrived time.Time, finished bool, body int) *engine.Acceptance {
+	t.Helper()
 	a := enginetest.NewAcceptance("deploy", "notify")
+	a.Event.ID = idAt(arrived)
+	for _, r := range a.Runs {
+		r.Event = a.Event.ID
+	}
 	a.Event.Received = received
 	a.Event.Body = make([]byte, body)
 	if _, err := s.Accept(t.Context(), a); err != nil {
@@ -42,6 +55,36 @@ func acceptAt(t *testing.T, s *Store, received time.Time, finished bool, body in
 		finishRuns(t, s, a)
 	}
 	return a
+}
+
+// idAt is an id that was made then.
+func idAt(at time.Time) string {
+	u := uuid.Must(uuid.NewV7())
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
+	copy(u[:6], ms[2:])
+	return u.String()
+}
+
+// TestWhatARelayKeptIsKeptHereToo: else one that comes once more would start
+// everything again.
+func TestWhatARelayKeptIsKeptHereToo(t *testing.T) {
+	s, clock := retained(t, options(t))
+	a := acceptLate(t, s, day0.Add(-40*day), day0, true, 0)
+	clock.set(day0.Add(29 * day))
+	if err := s.sweep(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !has(t, s, a) {
+		t.Error("an event is gone 29 days after it arrived, want it kept for 30")
+	}
+	clock.set(day0.Add(31 * day))
+	if err := s.sweep(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if has(t, s, a) {
+		t.Error("an event is there 31 days after it arrived, want it gone")
+	}
 }
 
 func has(t *testing.T, s *Store, a *engine.Acceptance) bool {
@@ -183,9 +226,9 @@ func TestSweepGoesInSmallSteps(t *testing.T) {
 		rules[i] = "rule"
 	}
 	wide := enginetest.NewAcceptance(rules...)
-	wide.Event.Received = day0
+	wide.Event.ID, wide.Event.Received = idAt(day0), day0
 	for _, r := range wide.Runs {
-		r.State = engine.Done
+		r.State, r.Event = engine.Done, wide.Event.ID
 	}
 	if _, err := s.Accept(t.Context(), wide); err != nil {
 		t.Fatal(err)
