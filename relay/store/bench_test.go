@@ -1,0 +1,125 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"hookrun/relay/account"
+)
+
+// BenchmarkAccept measures webhooks of 2 KB, each on disk before the producer
+// goes on. Ids in the order of time are kinder to the index than random ones.
+func BenchmarkAccept(b *testing.B) {
+	for _, producers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("producers=%d", producers), func(b *testing.B) { benchmarkAccept(b, producers, newLog) })
+	}
+	b.Run("producers=256,random-ids", func(b *testing.B) {
+		benchmarkAccept(b, 256, func(bucket string) *account.Log {
+			l := newLog(bucket)
+			l.ID = uuid.NewString()
+			return l
+		})
+	})
+}
+
+func benchmarkAccept(b *testing.B, producers int, newLog func(string) *account.Log) {
+	s := serve(b, options(b))
+	body := bytes.Repeat([]byte("0123456789abcdef"), 2<<10/16)
+	next := make(chan *account.Log, producers)
+	done := make(chan error)
+	for range producers {
+		go func() {
+			var first error
+			for l := range next {
+				if err := s.Accept(b.Context(), []*account.Log{l}, nil); err != nil && first == nil {
+					first = err
+				}
+			}
+			done <- first
+		}()
+	}
+	b.ResetTimer()
+	for range b.N {
+		l := newLog(bucketA)
+		l.Body = body
+		next <- l
+	}
+	close(next)
+	for range producers {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "webhooks/s")
+}
+
+// BenchmarkAfter measures a page of 64 for a subscriber in a store of 100,000.
+func BenchmarkAfter(b *testing.B) {
+	const kept, page = 100_000, 64
+	s := serve(b, options(b))
+	fillBench(b, s.Store, kept)
+	b.ReportAllocs()
+	seq := int64(0)
+	for b.Loop() {
+		logs, err := s.After(b.Context(), bucketA, seq, page, 1<<20)
+		if err != nil || len(logs) != page {
+			b.Fatalf("After = %d deliveries, %v; want %d", len(logs), err, page)
+		}
+		seq = (seq + page) % (kept - page)
+	}
+}
+
+// BenchmarkList measures the first page and the total in a store of 100,000, of
+// all and of what is not there.
+func BenchmarkList(b *testing.B) {
+	s := serve(b, options(b))
+	fillBench(b, s.Store, 100_000)
+	for _, status := range []string{"", account.StatusReceived, account.StatusFailed} {
+		b.Run("status="+status, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.List(b.Context(), account.Query{Status: status}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRemove measures the longest piece of a sweep: others wait for so long.
+func BenchmarkRemove(b *testing.B) {
+	s := serve(b, options(b))
+	err := s.SaveConsumers(b.Context(), []account.Consumer{{Name: "slow", BucketID: bucketA}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		b.StopTimer()
+		fillBench(b, s.Store, sweepRows)
+		found, err := s.oldest(b.Context(), old{before: math.MaxInt64, bytes: sweepBytes})
+		if err != nil || len(found) != sweepRows {
+			b.Fatalf("oldest = %d deliveries, %v; want %d", len(found), err, sweepRows)
+		}
+		b.StartTimer()
+		if err := s.remove(b.Context(), found, false, reasonSize); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func fillBench(b *testing.B, s *Store, n int) {
+	body := bytes.Repeat([]byte("0123456789abcdef"), 2<<10/16)
+	for n > 0 {
+		ds := make([]*account.Log, min(n, 1000))
+		for i := range ds {
+			ds[i] = newLog(bucketA)
+			ds[i].Body = body
+		}
+		accept(b, s, ds...)
+		n -= len(ds)
+	}
+}
