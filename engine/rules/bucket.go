@@ -42,11 +42,18 @@ func (l *loader) buckets() {
 			}
 		}
 	}
-	if t, n := l.only("trusted_proxies"); n != nil {
-		l.proxies = t.keys.prefixes("trusted_proxies")
-		if slices.ContainsFunc(l.proxies, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
-			t.d.warn(n, "name the proxies alone", "trusted_proxies names every address: each sender can say that it is another")
-		}
+	l.trustedProxies()
+}
+
+// trustedProxies reads whose word on where a request came from is believed.
+func (l *loader) trustedProxies() {
+	t, n := l.only("trusted_proxies")
+	if n == nil {
+		return
+	}
+	l.proxies = t.keys.prefixes("trusted_proxies")
+	if slices.ContainsFunc(l.proxies, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+		t.d.warn(n, "name the proxies alone", "trusted_proxies names every address: each sender can say that it is another")
 	}
 }
 

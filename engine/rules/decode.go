@@ -48,7 +48,7 @@ func (d *decoder) object(n *yaml.Node, what string, known ...string) object {
 	o := d.entries(n, what)
 	for _, key := range o.keys {
 		if !slices.Contains(known, key.Value) {
-			d.fail(key, meantHere(key.Value, known), "unknown key %q in %s", key.Value, what)
+			d.fail(key, d.l.kind.meant(key.Value, known), "unknown key %q in %s", key.Value, what)
 			delete(o.values, key.Value)
 		}
 	}

@@ -9,4 +9,7 @@
 //	files ─► read ─► yaml nodes ─► resolve (aliases, merges) ─► decode ─► Generation
 //	           ▲                                                            │
 //	        Watcher ◄── fsnotify, poll, Kick                 Archive ◄──────┘
+//
+// relay.yaml, which says what a relay of one's own serves, is read by the same
+// means into a RelayFile.
 package rules

@@ -99,7 +99,7 @@ func Parse(files []File, o Options) (*Generation, []Problem) { return load(files
 
 // load makes a generation of files. problems are known already.
 func load(files []File, problems []Problem, o Options) (*Generation, []Problem) {
-	l := &loader{o: o.withDefaults(), senders: &senders{former: o.Former}, problems: problems, places: map[string]string{}, found: map[string]found{}, scripts: map[string]string{}}
+	l := &loader{kind: rulesKind(), o: o.withDefaults(), senders: &senders{former: o.Former}, problems: problems, places: map[string]string{}, found: map[string]found{}, scripts: map[string]string{}}
 	l.guard = append(l.guard, l.o.Guard...)
 	for _, f := range files {
 		l.guard = append(l.guard, absolute(f.Path))
@@ -151,6 +151,7 @@ func (l *loader) guardFiles() {
 
 // loader makes one generation.
 type loader struct {
+	kind     fileKind // of the files that it reads
 	o        Options
 	problems []Problem
 	tops     []top
@@ -206,7 +207,7 @@ func (l *loader) open(f File) {
 		l.problems = append(l.problems, *problem)
 		return
 	}
-	root, problem := src.parse()
+	root, problem := src.parse(l.kind)
 	if problem != nil {
 		l.problems = append(l.problems, *problem)
 		return
@@ -216,20 +217,39 @@ func (l *loader) open(f File) {
 		return
 	}
 	if root.Kind != yaml.MappingNode {
-		hint := firstRule
+		hint := l.kind.first
 		if root.Kind == yaml.SequenceNode {
-			hint = "put the list below a line with rules:"
+			hint = l.kind.list
 		}
-		d.fail(root, hint, "the file must be a mapping with rules: in it, not %s", describe(root))
+		d.fail(root, hint, "the file must be a mapping with %s: in it, not %s", l.kind.main, describe(root))
 		return
 	}
-	known := topKeys()
+	known := l.kind.keys
 	for i := 0; i < len(root.Content); i += 2 {
 		if key := root.Content[i].Value; strings.HasPrefix(key, "x-") { // a place for anchors
 			known = append(known, key)
 		}
 	}
 	l.tops = append(l.tops, top{d, d.object(root, "the file", known...)})
+}
+
+// fileKind says what may stand in a file, and what to tell who wrote something
+// else.
+type fileKind struct {
+	keys   []string // at its top
+	main   string   // the one of them that it is there for
+	first  string   // hint for a file with nothing in it,
+	list   string   // for one that is a list,
+	second string   // and for a second document
+
+	meant func(key string, known []string) string // hint for a key that is none of the known, "" for none
+}
+
+func rulesKind() fileKind {
+	return fileKind{
+		keys: topKeys(), main: "rules", first: firstRule, list: "put the list below a line with rules:",
+		second: "put all rules below one rules:, or into several files", meant: meantHere,
+	}
 }
 
 // topKeys are the keys at the top of a file.

@@ -170,7 +170,7 @@ func TestRelay(t *testing.T) {
 		problems   string
 	}{
 		{"from the environment", rule + "]", testEnv,
-			Relay{DefaultRelay, engine.NewSecret("s3cret-key"), engine.NewSecret("s3cret-secret"), []string{"x", "y"}, false}, ""},
+			Relay{URL: DefaultRelay, Key: engine.NewSecret("s3cret-key"), Secret: engine.NewSecret("s3cret-secret"), Buckets: []string{"x", "y"}}, ""},
 		{"none", rule + "]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
 		{"a rule for every bucket", rule + ", {name: c, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay, All: true}, ""},
 		{"in another order", swapped + "]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
@@ -179,13 +179,17 @@ func TestRelay(t *testing.T) {
 		{"none is enabled or names a bucket", "rules: [{name: c, enabled: false, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay}, ""},
 		{"one that is not enabled", rule + ", {name: c, enabled: false, actions: [{exec: [echo]}]}]", none, Relay{URL: DefaultRelay, Buckets: []string{"x", "y"}}, ""},
 		{"asked for", "relay: {buckets: [z]}\n" + rule + "]", testEnv,
-			Relay{DefaultRelay, engine.NewSecret("s3cret-key"), engine.NewSecret("s3cret-secret"), []string{"z"}, false}, ""},
+			Relay{URL: DefaultRelay, Key: engine.NewSecret("s3cret-key"), Secret: engine.NewSecret("s3cret-secret"), Buckets: []string{"z"}}, ""},
 		{"asked for without credentials", "relay: {buckets: [z]}\n" + rule + "]", none, Relay{},
 			"rules.yaml:1:8: the environment variable RELAY_KEY is not set\nrules.yaml:1:8: the environment variable RELAY_SECRET is not set"},
 		{"half of the credentials", rule + "]", half, Relay{},
 			"rules.yaml:1:1: the environment variable RELAY_KEY is set, but not RELAY_SECRET"},
 		{"own credentials", "relay: {url: 'ws://127.0.0.1:1/', key: 'k-${env:RELAY_KEY}', secret: s}\n" + rule + "]", testEnv,
-			Relay{"ws://127.0.0.1:1/", engine.NewSecret("k-s3cret-key"), engine.NewSecret("s"), []string{"x", "y"}, false}, ""},
+			Relay{URL: "ws://127.0.0.1:1/", Key: engine.NewSecret("k-s3cret-key"), Secret: engine.NewSecret("s"), Buckets: []string{"x", "y"}}, ""},
+		{"of a group", "relay: {url: 'ws://127.0.0.1:1/', key: k, secret: s, group: deployers}\n" + rule + "]", none,
+			Relay{URL: "ws://127.0.0.1:1/", Key: engine.NewSecret("k"), Secret: engine.NewSecret("s"), Buckets: []string{"x", "y"}, Group: "deployers"}, ""},
+		{"tested", "relay: {url: 'ws://127.0.0.1:1/', key: k, secret: s, self_test: 5m}\n" + rule + "]", none,
+			Relay{URL: "ws://127.0.0.1:1/", Key: engine.NewSecret("k"), Secret: engine.NewSecret("s"), Buckets: []string{"x", "y"}, SelfTest: 5 * time.Minute}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -495,7 +499,7 @@ func TestPlacesInScalars(t *testing.T) {
 			if problem != nil {
 				t.Fatal(problem)
 			}
-			root, problem := src.parse()
+			root, problem := src.parse(rulesKind())
 			if problem != nil {
 				t.Fatal(problem)
 			}

@@ -3,8 +3,10 @@ package rules
 import (
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"hookrun/engine"
 )
@@ -26,7 +28,25 @@ type Relay struct {
 	// Buckets is nil then. Where All is false and Buckets is nil, there is nothing
 	// to subscribe to: no rule is enabled, and none names a bucket.
 	All bool
+
+	// Group names those who share the webhooks of the buckets, each going to one
+	// of them; "": this hookrun gets all.
+	Group string
+
+	// SelfTest is how often hookrun sends itself a webhook through the relay to see
+	// that it comes back. 0: never.
+	SelfTest time.Duration
 }
+
+// Bounds of what relay: may say.
+const (
+	minSelfTest = 30 * time.Second // a test may take as long
+	maxSelfTest = 24 * time.Hour
+	maxGroup    = 128 // bytes
+)
+
+// groupForm is what relays take for names.
+var groupForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9~_.-]*$`)
 
 // Configured reports whether there is a relay to connect to.
 func (r Relay) Configured() bool { return r.Key.Reveal() != "" }
@@ -41,7 +61,7 @@ func (l *loader) relay() Relay {
 		r.Key, r.Secret = l.credentials()
 		return r
 	}
-	o := t.d.object(n, "relay", "url", "key", "secret", "buckets")
+	o := t.d.object(n, "relay", "url", "key", "secret", "buckets", "group", "self_test")
 	if o.values["url"] != nil {
 		r.URL = o.relayURL()
 	}
@@ -50,7 +70,45 @@ func (l *loader) relay() Relay {
 	if o.values["buckets"] != nil {
 		r.Buckets, r.All = slices.Sorted(slices.Values(o.names("buckets"))), false
 	}
+	r.Group, r.SelfTest = o.relayGroup(), o.selfTest()
+	if r.Group != "" && r.SelfTest != 0 {
+		o.d.fail(o.values["self_test"], "leave out one of the two", "self_test does not go with group: the test webhook may come to another of the group")
+	}
 	return r
+}
+
+// relayGroup reads the name of the group.
+func (o object) relayGroup() string {
+	n := o.values["group"]
+	if n == nil {
+		return ""
+	}
+	name := o.constant("group")
+	switch {
+	case name == "" && n.Value == "":
+		o.d.fail(n, "leave it out to get all webhooks", "group is empty")
+	case name != "" && !groupForm.MatchString(name):
+		o.d.fail(n, "a name such as deployers: letters, digits and ~ _ . -, beginning with a letter or digit", "group can't be %s", show(n))
+		return ""
+	case len(name) > maxGroup:
+		o.d.fail(n, "", "group is longer than %d characters", maxGroup)
+		return ""
+	}
+	return name
+}
+
+// selfTest reads how often hookrun tests the relay.
+func (o object) selfTest() time.Duration {
+	n := o.values["self_test"]
+	if n == nil || n.Value == "0" || n.Value == "0s" {
+		return 0
+	}
+	every := o.duration("self_test", 0)
+	if every != 0 && (every < minSelfTest || every > maxSelfTest) {
+		o.d.fail(n, "5m is good; leave it out for none", "self_test must be from 30s to 24h, not %s", show(n))
+		return 0
+	}
+	return every
 }
 
 // credentials reads those of the environment.

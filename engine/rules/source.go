@@ -99,16 +99,16 @@ func (s *source) line(line int) string {
 	return strings.TrimRight(s.text[s.lines[line-1]:end], "\r\n")
 }
 
-// parse returns the root node of the file.
-func (s *source) parse() (*yaml.Node, *Problem) {
+// parse returns the root node of a file of that kind.
+func (s *source) parse(k fileKind) (*yaml.Node, *Problem) {
 	root, second, err := parseYAML(s.text)
 	switch {
 	case err != nil:
 		return nil, s.syntaxProblem(err)
 	case root == nil:
-		return nil, &Problem{File: s.path, Line: 1, Msg: "the file is empty", Hint: firstRule}
+		return nil, &Problem{File: s.path, Line: 1, Msg: "the file is empty", Hint: k.first}
 	case second != nil:
-		return nil, &Problem{File: s.path, Line: second.Line, Col: second.Column, Msg: "a second YAML document begins here", Hint: "put all rules below one rules:, or into several files"}
+		return nil, &Problem{File: s.path, Line: second.Line, Col: second.Column, Msg: "a second YAML document begins here", Hint: k.second}
 	}
 	return root, nil
 }

@@ -79,14 +79,19 @@ const maxShown = 40
 // number returns the value of a key that is a whole number from 1 to most, 0
 // where it is not there or is wrong.
 func (o object) number(key string, most int, hint string) int {
+	return o.between(key, 1, most, 0, hint)
+}
+
+// between returns the value of a key that is a whole number from least to most.
+func (o object) between(key string, least, most, unset int, hint string) int {
 	n := o.values[key]
 	if n == nil {
-		return 0
+		return unset
 	}
 	v, err := strconv.Atoi(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || v < 1 || v > most {
-		o.d.fail(n, hint, "%s must be a number from 1 to %d, not %s", key, most, show(n))
-		return 0
+	if n.Kind != yaml.ScalarNode || err != nil || v < least || v > most {
+		o.d.fail(n, hint, "%s must be a number from %d to %d, not %s", key, least, most, show(n))
+		return unset
 	}
 	return v
 }

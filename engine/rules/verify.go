@@ -301,7 +301,7 @@ func NewVerifier(keys map[string][]string, o Options) (*verify.Verifier, error) 
 		}
 		n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, value)
 	}
-	l := &loader{o: o.withDefaults(), senders: &senders{}}
+	l := &loader{kind: rulesKind(), o: o.withDefaults(), senders: &senders{}}
 	d := &decoder{l: l, src: &source{lines: []int{0}}}
 	v := d.verifier(n, "the command line")
 	if p := FirstError(l.problems); p != nil {

@@ -53,7 +53,8 @@ type WatchOptions struct {
 // system sends them, and no single file can be watched through all ways to save
 // it: the folders are watched, of links and of what they lead to.
 type Watcher struct {
-	o    WatchOptions
+	o    WatchOptions  // without Load and Changed, which are load
+	load func() loaded // reads the files
 	kick chan struct{} // holds one; never closed
 
 	// Owned by Run.
@@ -63,15 +64,32 @@ type Watcher struct {
 	also    map[string]string      // content of the files of Also, hashed, by path
 }
 
+// loaded is what the files gave.
+type loaded struct {
+	hash string // of what is good, as Fingerprint gives it; "": it is refused
+	tell func() // tells Changed
+}
+
 // NewWatcher returns a watcher. It does nothing before Run.
 func NewWatcher(o WatchOptions) *Watcher {
+	return newWatcher(o, func() loaded {
+		g, problems := o.Load()
+		tell := func() { o.Changed(g, problems) }
+		if g == nil {
+			return loaded{tell: tell}
+		}
+		return loaded{g.Hash, tell}
+	})
+}
+
+func newWatcher(o WatchOptions, load func() loaded) *Watcher {
 	if o.Poll == 0 {
 		o.Poll = defaultPoll
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{o: o, kick: make(chan struct{}, 1), seen: o.Loaded, folders: map[string]fs.FileInfo{}}
+	w := &Watcher{o: o, load: load, kick: make(chan struct{}, 1), seen: o.Loaded, folders: map[string]fs.FileInfo{}}
 	w.alsoChanged()
 	return w
 }
@@ -120,7 +138,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 				look.Reset(settleTime)
 			}
 		case err := <-errs:
-			w.o.Log.Warn("watching the rules lost events", "err", err)
+			w.o.Log.Warn("watching files lost events", "err", err)
 			look.Reset(settleTime)
 		case <-poll.C:
 			c.forced = w.alsoChanged() || c.forced
@@ -183,22 +201,22 @@ func (w *Watcher) look(c *change) time.Duration {
 		c.last = now
 		return settleTime
 	}
-	g, problems := w.o.Load()
+	got := w.load()
 	after := Fingerprint(w.o.Paths)
 	if after != now && patient {
 		c.last = after // it changed while it was read: this may be half of each
 		return settleTime
 	}
 	switch {
-	case g != nil:
-		w.seen = g.Hash // whatever stood there before and after
+	case got.hash != "":
+		w.seen = got.hash // whatever stood there before and after
 	case after == now:
 		w.seen = now
 	default:
 		w.seen = "" // nobody knows what was refused: look again
 	}
 	*c = change{}
-	w.o.Changed(g, problems)
+	got.tell()
 	return 0
 }
 
@@ -209,7 +227,7 @@ func (w *Watcher) open() (<-chan fsnotify.Event, <-chan error) {
 	}
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
-		w.o.Log.Warn("the file system gives no events, rules are polled", "every", w.o.Poll, "err", err)
+		w.o.Log.Warn("the file system gives no events, files are polled", "every", w.o.Poll, "err", err)
 		return nil, nil
 	}
 	w.events = events
