@@ -158,6 +158,13 @@ func (a *Answers) boundFlush(sending context.Context) {
 
 // logsURL is where answers go, beside the socket.
 func logsURL(socket *url.URL) *url.URL {
+	u := apiURL(socket)
+	u.Path += "/v1/logs/"
+	return u
+}
+
+// apiURL is what comes before /v1 in the URLs of the relay's HTTP interface.
+func apiURL(socket *url.URL) *url.URL {
 	scheme := "https"
 	if socket.Scheme == "ws" {
 		scheme = "http"
@@ -166,7 +173,17 @@ func logsURL(socket *url.URL) *url.URL {
 	if !ok {
 		prefix = ""
 	}
-	return &url.URL{Scheme: scheme, Host: socket.Host, Path: prefix + "/v1/logs/"}
+	return &url.URL{Scheme: scheme, Host: socket.Host, Path: prefix}
+}
+
+// API returns what comes before /v1 in the URLs of a relay's HTTP interface. o is
+// checked as Run does it.
+func (o AnswerOptions) API() (*url.URL, error) {
+	u, err := access{o.URL, o.Insecure, o.Key, o.Secret}.check()
+	if err != nil {
+		return nil, err
+	}
+	return apiURL(u), nil
 }
 
 func (a *Answers) host() string {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"hookrun/relay/wire"
 )
 
 // When to connect again, and when to hand a message over again.
@@ -48,12 +50,26 @@ type Options struct {
 	Key, Secret string   // required; "whr" and "sk-…" for an API key
 	Buckets     []string // names or ids; empty: all
 
+	// ClientID is a name that this client keeps, and no other has. With it the
+	// relay is asked to send webhooks until they are acked, and to keep them for
+	// this client while it is away; relays that can't do so pass over it. "": they
+	// are not asked.
+	ClientID string
+
+	// Group names those who share the webhooks, each going to one of them. "":
+	// this client gets all. It needs a relay that knows of groups.
+	Group string
+
 	// Handle takes a message over. It is called for one message at a time, in
 	// the order in which they came, and returns nil only when the message is
 	// safe. After an error the same message comes again, and none other, until
 	// Handle takes it. Its ctx outlives Run's by 10 s at most; Handle returns
 	// soon after it ended. Required.
 	Handle func(ctx context.Context, m Message) error
+
+	// OnGap is told of webhooks that never come. It is called by the reader of
+	// the connection and returns soon. nil: they stand in the log alone.
+	OnGap func(Gap)
 
 	// Hurry is closed when nobody wants to wait for messages to be handed over
 	// any more. It matters once Run's context ended. nil: never.
@@ -63,18 +79,25 @@ type Options struct {
 	UserAgent string       // "": hookrun
 }
 
-// status says how a client is doing.
-type status struct {
-	connected bool      // the relay confirmed the subscription, and the connection lives
-	since     time.Time // when connected last changed; zero before the first connection
+// Status says how a client is doing.
+type Status struct {
+	Connected bool      // the relay confirmed the subscription, and the connection lives
+	Since     time.Time // when Connected last changed; zero before the first connection
+	Acks      bool      // of the connection, or the last one: webhooks are sent until they are acked
 
-	received   int64 // messages read
-	accepted   int64 // of these, taken over by Handle; the others wait
-	skipped    int64 // frames that could not be understood, or were too large
-	ignored    int64 // frames of a type or status unknown here
-	reconnects int64 // subscriptions after the first
+	LastFrame   time.Time // when a frame of any kind last came; zero: never
+	LastWebhook time.Time // when a webhook did
 
-	lastError string // why a connection last ended or could not be made; "" before
+	Received   int64 // messages read
+	Accepted   int64 // of these, taken over by Handle; the others wait, or were dropped
+	Dropped    int64 // of these, dropped for re-sending
+	Skipped    int64 // frames that could not be understood, or were too large
+	Ignored    int64 // frames of a type or status unknown here
+	Reconnects int64 // subscriptions after the first
+	Gaps       int64 // that the relay told of
+	Lost       int64 // webhooks in them
+
+	LastError string // why a connection last ended or could not be made; "" before
 }
 
 // Client keeps one connection to a relay and hands over what comes. Make one
@@ -89,9 +112,11 @@ type Client struct {
 	tls     *tls.Config
 	wall    func() time.Time
 
-	mu         sync.Mutex // guards status, subscribed
-	status     status
-	subscribed bool // at least once
+	mu         sync.Mutex // guards all below
+	status     Status
+	subscribed bool          // at least once
+	clockTold  bool          // that the relay's clock is not believed
+	up         chan struct{} // closed while connected
 }
 
 // NewClient returns a client that does nothing until Run.
@@ -100,7 +125,7 @@ func NewClient(o Options) *Client {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.UserAgent = cmp.Or(o.UserAgent, "hookrun")
-	return &Client{opts: o, queue: newQueue(), dialNet: new(net.Dialer).DialContext, wall: wallClock}
+	return &Client{opts: o, queue: newQueue(), dialNet: new(net.Dialer).DialContext, wall: wallClock, up: make(chan struct{})}
 }
 
 // Run connects, and connects again whenever the connection ends, until ctx
@@ -145,18 +170,32 @@ func (c *Client) boundHanding(ctx, handing context.Context) {
 }
 
 func (c *Client) logStopped() {
-	s := c.snapshot()
-	if left := s.received - s.accepted; left > 0 {
+	s := c.Status()
+	if left := s.Received - s.Accepted - s.Dropped; left > 0 {
 		c.opts.Log.Warn("stopped with relay messages not accepted", "relay", c.host, "messages", left)
 	}
-	c.opts.Log.Info("relay client stopped", "relay", c.host, "received", s.received, "accepted", s.accepted,
-		"skipped", s.skipped, "ignored", s.ignored, "reconnects", s.reconnects, "last_error", s.lastError)
+	c.opts.Log.Info("relay client stopped", "relay", c.host, "received", s.Received, "accepted", s.Accepted,
+		"dropped", s.Dropped, "skipped", s.Skipped, "ignored", s.Ignored, "gaps", s.Gaps, "reconnects", s.Reconnects, "last_error", s.LastError)
 }
 
-func (c *Client) snapshot() status {
+// Status may be called at any time.
+func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.status
+}
+
+// AwaitConnected waits until the client is connected. The error is that of ctx.
+func (c *Client) AwaitConnected(ctx context.Context) error {
+	c.mu.Lock()
+	up := c.up
+	c.mu.Unlock()
+	select {
+	case <-up:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // check returns the parsed URL if the options can be worked with.
@@ -169,6 +208,15 @@ func (o *Options) check() (*url.URL, error) {
 		return nil, errors.New("relay client has no Handle")
 	}
 	return u, nil
+}
+
+// auth is what the relay is told first.
+func (o *Options) auth() wire.Request {
+	r := wire.Request{Action: wire.ActionAuth, Key: o.Key, Secret: o.Secret, Client: o.ClientID, Group: o.Group}
+	if o.ClientID != "" {
+		r.Features = []string{wire.FeatureAck, wire.FeatureResume}
+	}
+	return r
 }
 
 // access is where a relay is, and what it is shown.
@@ -236,16 +284,17 @@ func (c *Client) connect(ctx, handing context.Context) (up time.Duration, err er
 }
 
 // connected is called when the relay confirmed the subscription.
-func (c *Client) connected() {
+func (c *Client) connected(acks bool) {
 	c.mu.Lock()
-	c.status.connected = true
-	c.status.since = time.Now()
+	c.status.Connected, c.status.Acks = true, acks
+	c.status.Since = time.Now()
 	if c.subscribed {
-		c.status.reconnects++
+		c.status.Reconnects++
 	}
 	c.subscribed = true
+	close(c.up)
 	c.mu.Unlock()
-	c.opts.Log.Info("relay connected", "relay", c.host, "buckets", c.opts.Buckets)
+	c.opts.Log.Info("relay connected", "relay", c.host, "buckets", c.opts.Buckets, "acks", acks)
 }
 
 // disconnected notes that a connection ended, or could not be made, because of
@@ -254,22 +303,35 @@ func (c *Client) disconnected(ctx context.Context, err error) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var up time.Duration
-	if c.status.connected {
-		up = time.Since(c.status.since)
-		c.status.connected = false
-		c.status.since = time.Now()
+	if c.status.Connected {
+		up = time.Since(c.status.Since)
+		c.status.Connected = false
+		c.status.Since = time.Now()
+		c.up = make(chan struct{})
 	}
 	if ctx.Err() == nil {
-		c.status.lastError = c.text(err)
+		c.status.LastError = c.text(err)
 	}
 	return up
 }
 
 // count changes a counter of the status.
-func (c *Client) count(change func(*status)) {
+func (c *Client) count(change func(*Status)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.status)
+}
+
+// tellClock says once that what the relay says of times is not believed.
+func (c *Client) tellClock(said, now time.Time) {
+	c.mu.Lock()
+	told := c.clockTold
+	c.clockTold = true
+	c.mu.Unlock()
+	if !told {
+		c.opts.Log.Warn("the relay's time of a webhook is not believed, that of its arrival counts; do both clocks go right?",
+			"relay", c.host, "said", said, "now", now)
+	}
 }
 
 // refusal is the error for a relay that turns our key away, and why.
@@ -295,11 +357,12 @@ func errorText(err error, secret string) string {
 func (c *Client) deliver(ctx, handing context.Context) {
 	for {
 		m, ok := c.queue.head(handing)
-		if !ok || !c.hand(ctx, handing, m) {
+		if !ok || !c.hand(ctx, handing, m.Message) {
 			return
 		}
 		c.queue.pop()
-		c.count(func(s *status) { s.accepted++ })
+		c.count(func(s *Status) { s.Accepted++ })
+		m.from.took(m.ID)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestMessagesAreHandledInOrder(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if s := r.snapshot(); !s.connected || s.received != n || s.accepted != n || s.skipped != 0 {
+		if s := r.Status(); !s.Connected || s.Received != n || s.Accepted != n || s.Skipped != 0 {
 			t.Errorf("status = %+v, want connected, %d received and accepted", s, n)
 		}
 	})
@@ -187,8 +187,8 @@ func TestConnectsAgainAfter(t *testing.T) {
 				if a, b := r.next(t), r.next(t); string(a.Body) != "before" || string(b.Body) != "after" {
 					t.Errorf("messages = %s, %s, want before, after", a.Body, b.Body)
 				}
-				s := r.snapshot()
-				if !s.connected || s.reconnects != 1 || !strings.Contains(s.lastError, tt.error) {
+				s := r.Status()
+				if !s.Connected || s.Reconnects != 1 || !strings.Contains(s.LastError, tt.error) {
 					t.Errorf("status = %+v, want connected, 1 reconnect, last error with %q", s, tt.error)
 				}
 			})
@@ -221,7 +221,7 @@ func TestFlapsLeaveNothingBehind(t *testing.T) {
 		if after := runtime.NumGoroutine(); after > before+flaps/10 {
 			t.Errorf("goroutines after %d flaps = %d, want about the %d after 5", flaps, after, before)
 		}
-		if s := r.snapshot(); s.reconnects != flaps-1 || s.accepted != flaps {
+		if s := r.Status(); s.Reconnects != flaps-1 || s.Accepted != flaps {
 			t.Errorf("status = %+v, want %d reconnects, %d accepted", s, flaps-1, flaps)
 		}
 	})
@@ -267,7 +267,7 @@ func TestConnectionsThatEndAtOnceDontResetTheWait(t *testing.T) {
 					srv.CutConnections()
 					synctest.Wait()
 				}
-				if got := r.snapshot().reconnects; got < tt.low || got > tt.top {
+				if got := r.Status().Reconnects; got < tt.low || got > tt.top {
 					t.Errorf("reconnects in an hour = %d, want %d to %d", got, tt.low, tt.top)
 				}
 			})
@@ -284,7 +284,7 @@ func TestRefusedKeyIsRetriedSlowly(t *testing.T) {
 			t.Errorf("tries in 10 minutes = %d, want one in 60 to 90 seconds", tries)
 		}
 		const want = `the key was refused: relay 127.0.0.1:1 does not take key "the-key" (unauthorized: bad key or secret)`
-		if got := r.snapshot(); got.lastError != want || got.connected {
+		if got := r.Status(); got.LastError != want || got.Connected {
 			t.Errorf("status = %+v, want last error %s", got, want)
 		}
 		if got := r.logs.count("relay refused the key, will try again"); got != tries {
@@ -296,8 +296,8 @@ func TestRefusedKeyIsRetriedSlowly(t *testing.T) {
 		}
 		srv.SetKey("the-key", "the-s3cret")
 		time.Sleep(2 * time.Minute)
-		if !r.snapshot().connected {
-			t.Errorf("status = %+v, want connected once the key is taken", r.snapshot())
+		if !r.Status().Connected {
+			t.Errorf("status = %+v, want connected once the key is taken", r.Status())
 		}
 	})
 }
@@ -348,8 +348,8 @@ func TestHandleErrorRepeatsTheSameMessage(t *testing.T) {
 		send(t, srv, "a")
 		send(t, srv, "b")
 		time.Sleep(10 * time.Minute)
-		if r.snapshot().accepted != 0 {
-			t.Errorf("accepted = %d while Handle fails, want 0", r.snapshot().accepted)
+		if r.Status().Accepted != 0 {
+			t.Errorf("accepted = %d while Handle fails, want 0", r.Status().Accepted)
 		}
 		down.Store(false)
 		time.Sleep(maxHandWait)
@@ -391,8 +391,8 @@ func TestFullQueuePushesBackAndLosesNothingRead(t *testing.T) {
 			more <- err
 		}()
 		time.Sleep(blockedMax - time.Second)
-		if len(more) != 0 || !r.snapshot().connected {
-			t.Errorf("with a full queue send returned (%d), connected = %t; want it to wait", len(more), r.snapshot().connected)
+		if len(more) != 0 || !r.Status().Connected {
+			t.Errorf("with a full queue send returned (%d), connected = %t; want it to wait", len(more), r.Status().Connected)
 		}
 		time.Sleep(5 * time.Second)
 		if err := <-more; err == nil {
@@ -401,7 +401,7 @@ func TestFullQueuePushesBackAndLosesNothingRead(t *testing.T) {
 		if got := srv.Closes(); !slices.Equal(got, []int{1013}) {
 			t.Errorf("close codes = %v, want 1013", got)
 		}
-		if s := r.snapshot(); s.connected || s.lastError != "messages could not be handed over for 30s" {
+		if s := r.Status(); s.Connected || s.LastError != "messages could not be handed over for 30s" {
 			t.Errorf("status = %+v, want not connected, because messages could not be handed over", s)
 		}
 		time.Sleep(time.Hour)
@@ -436,7 +436,7 @@ func TestStopSaysGoodbyeAndCountsWhatWaits(t *testing.T) {
 		begin := time.Now()
 		r.cancel()
 		synctest.Wait()
-		if got := srv.Closes(); !slices.Equal(got, []int{1001}) || r.snapshot().connected {
+		if got := srv.Closes(); !slices.Equal(got, []int{1001}) || r.Status().Connected {
 			t.Errorf("close codes = %v, want 1001 at once", got)
 		}
 		r.stop()
@@ -446,10 +446,10 @@ func TestStopSaysGoodbyeAndCountsWhatWaits(t *testing.T) {
 		if !strings.Contains(r.logs.String(), `msg="stopped with relay messages not accepted" relay=127.0.0.1:1 messages=3`) {
 			t.Errorf("the log does not count the 3 messages that waited:\n%s", r.logs)
 		}
-		if s := r.snapshot(); s.connected || s.lastError != "" || s.received != 3 || s.accepted != 0 {
+		if s := r.Status(); s.Connected || s.LastError != "" || s.Received != 3 || s.Accepted != 0 {
 			t.Errorf("status = %+v, want not connected, 3 received, no error", s)
 		}
-		const line = `msg="relay client stopped" relay=127.0.0.1:1 received=3 accepted=0 skipped=0 ignored=0 reconnects=0 last_error=""`
+		const line = `msg="relay client stopped" relay=127.0.0.1:1 received=3 accepted=0 dropped=0 skipped=0 ignored=0 gaps=0 reconnects=0 last_error=""`
 		if !strings.Contains(r.logs.String(), line) {
 			t.Errorf("log = %s, want a line with %s", r.logs, line)
 		}
@@ -479,7 +479,7 @@ func TestStopHandsOverWhatWasRead(t *testing.T) {
 					send(t, srv, fmt.Sprint(i))
 				}
 				synctest.Wait()
-				if n := int(r.snapshot().received); n != tt.messages {
+				if n := int(r.Status().Received); n != tt.messages {
 					t.Fatalf("read before stop = %d, want %d", n, tt.messages)
 				}
 				begin := time.Now()
@@ -520,7 +520,7 @@ func TestStopTriesAgainWhatWasNotAccepted(t *testing.T) {
 		if took := time.Since(begin); took > handTimeout/2+minWait {
 			t.Errorf("stop took %s, want it %s after Handle takes messages again", took, minWait)
 		}
-		if s := r.snapshot(); s.accepted != 2 {
+		if s := r.Status(); s.Accepted != 2 {
 			t.Errorf("status = %+v, want 2 accepted", s)
 		}
 	})
@@ -593,12 +593,12 @@ func TestSilentRelayIsLeft(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				s := r.snapshot()
-				if s.reconnects < tt.want || s.reconnects > tt.want+3 {
-					t.Errorf("reconnects in an hour = %d, want %d", s.reconnects, tt.want)
+				s := r.Status()
+				if s.Reconnects < tt.want || s.Reconnects > tt.want+3 {
+					t.Errorf("reconnects in an hour = %d, want %d", s.Reconnects, tt.want)
 				}
-				if tt.want > 0 && s.lastError != "nothing came for 1m30s" {
-					t.Errorf("last error = %s, want nothing came for 1m30s", s.lastError)
+				if tt.want > 0 && s.LastError != "nothing came for 1m30s" {
+					t.Errorf("last error = %s, want nothing came for 1m30s", s.LastError)
 				}
 			})
 		})
@@ -613,14 +613,14 @@ func TestConnectsAgainAfterSleep(t *testing.T) {
 		})
 		subscribed(t, srv)
 		time.Sleep(time.Hour)
-		if r.snapshot().reconnects != 0 {
-			t.Fatalf("reconnects = %d before the clock jumped, want 0", r.snapshot().reconnects)
+		if r.Status().Reconnects != 0 {
+			t.Fatalf("reconnects = %d before the clock jumped, want 0", r.Status().Reconnects)
 		}
 		slept.Store(int64(8 * time.Hour))
 		time.Sleep(watchEvery + goodbyeWait + firstWait)
 		synctest.Wait()
-		s := r.snapshot()
-		if s.reconnects != 1 || !s.connected || s.lastError != "the clock jumped, this machine may have slept" {
+		s := r.Status()
+		if s.Reconnects != 1 || !s.Connected || s.LastError != "the clock jumped, this machine may have slept" {
 			t.Errorf("status = %+v, want a new connection, because the clock jumped", s)
 		}
 	})
@@ -651,7 +651,7 @@ func TestGarbageIsSkippedAndTheConnectionKept(t *testing.T) {
 				if m := r.next(t); string(m.Body) != "good" {
 					t.Errorf("message = %s, want good", m.Body)
 				}
-				if s := r.snapshot(); s.skipped != 1 || s.reconnects != 0 {
+				if s := r.Status(); s.Skipped != 1 || s.Reconnects != 0 {
 					t.Errorf("status = %+v, want 1 skipped on the same connection", s)
 				}
 				line := fmt.Sprintf(`msg="relay frame not understood, skipped" relay=127.0.0.1:1 bytes=%d reason=`, len(data))
@@ -701,8 +701,8 @@ func TestBinaryFrameIsSkipped(t *testing.T) {
 		subscribed(t, srv)
 		raw(t, srv, 2, `{"type":"webhook","meta":{"bucket_name":"b"},"body":"binary"}`)
 		send(t, srv, "good")
-		if m := r.next(t); string(m.Body) != "good" || r.snapshot().skipped != 1 {
-			t.Errorf("message, skipped = %s, %d, want good, 1", m.Body, r.snapshot().skipped)
+		if m := r.next(t); string(m.Body) != "good" || r.Status().Skipped != 1 {
+			t.Errorf("message, skipped = %s, %d, want good, 1", m.Body, r.Status().Skipped)
 		}
 	})
 }
@@ -724,8 +724,8 @@ func TestUnknownKindsAreIgnored(t *testing.T) {
 		}
 		send(t, srv, "good")
 		r.next(t)
-		s := r.snapshot()
-		if s.ignored != int64(5*len(frames)) || s.skipped != 0 || s.reconnects != 0 {
+		s := r.Status()
+		if s.Ignored != int64(5*len(frames)) || s.Skipped != 0 || s.Reconnects != 0 {
 			t.Errorf("status = %+v, want %d ignored on the same connection", s, 5*len(frames))
 		}
 		if n := len(srv.Frames()); n != 2 {
@@ -745,7 +745,7 @@ func TestTooMuchGarbageInARowEndsTheConnection(t *testing.T) {
 			send(t, srv, "good")
 			r.next(t)
 		}
-		if s := r.snapshot(); s.reconnects != 0 || s.skipped != 3*(maxBad-1) {
+		if s := r.Status(); s.Reconnects != 0 || s.Skipped != 3*(maxBad-1) {
 			t.Errorf("status = %+v, want one connection, %d skipped", s, 3*(maxBad-1))
 		}
 		for range maxBad {
@@ -754,8 +754,8 @@ func TestTooMuchGarbageInARowEndsTheConnection(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		subscribed(t, srv)
 		synctest.Wait()
-		s := r.snapshot()
-		if s.reconnects != 1 || s.lastError != "10 frames in a row could not be understood" {
+		s := r.Status()
+		if s.Reconnects != 1 || s.LastError != "10 frames in a row could not be understood" {
 			t.Errorf("status = %+v, want a new connection, because of 10 frames in a row", s)
 		}
 		if got := srv.Closes(); !slices.Equal(got, []int{1008}) {

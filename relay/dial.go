@@ -9,15 +9,11 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"hookrun/relay/wire"
 )
 
-const (
-	dialTimeout = 20 * time.Second // TCP, proxy, TLS and upgrade together
-
-	// maxFrame bounds a frame of the relay. Bodies of 3 MB are promised by the
-	// hosted service; as a JSON string one can take six times as much.
-	maxFrame = 32 << 20
-)
+const dialTimeout = 20 * time.Second // TCP, proxy, TLS and upgrade together
 
 // dial opens the WebSocket. What it reads is told to p.
 func (c *Client) dial(ctx context.Context, p *pulse) (conn *websocket.Conn, err error) {
@@ -51,12 +47,12 @@ func (c *Client) dial(ctx context.Context, p *pulse) (conn *websocket.Conn, err 
 		return nil, c.dialError(resp, err)
 	}
 	// Compression was not offered. A relay that uses it all the same could
-	// inflate a frame past maxFrame, which counts bytes on the wire.
+	// inflate a frame past wire.MaxFrame, which counts bytes on the wire.
 	if resp.Header.Get("Sec-Websocket-Extensions") != "" {
 		conn.Close()
 		return nil, errors.New("connect to relay: it chose an extension that was not offered")
 	}
-	conn.SetReadLimit(maxFrame)
+	conn.SetReadLimit(wire.MaxFrame)
 	return conn, nil
 }
 

@@ -53,16 +53,16 @@ func TestQueueBounds(t *testing.T) {
 	small, half, huge := body(1), body(maxWaitingBytes/2-bare.size()), body(2*maxWaitingBytes)
 	tests := []struct {
 		name  string
-		in    []Message
-		offer Message
+		in    []item
+		offer item
 		want  bool
 	}{
 		{"empty", nil, small, true},
 		{"empty, for one that is larger than the bound", nil, huge, true},
-		{"something waits, for a larger one", []Message{small}, huge, false},
-		{"a larger one waits", []Message{huge}, small, false},
-		{"bytes to the brim", []Message{half}, half, true},
-		{"bytes are full", []Message{half, half}, small, false},
+		{"something waits, for a larger one", []item{small}, huge, false},
+		{"a larger one waits", []item{huge}, small, false},
+		{"bytes to the brim", []item{half}, half, true},
+		{"bytes are full", []item{half, half}, small, false},
 		{"one below the count", repeat(small, maxWaiting-1), small, true},
 		{"count is full", repeat(small, maxWaiting), small, false},
 	}
@@ -96,7 +96,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 		q := newQueue()
 		go func() {
 			for i := range n {
-				if err := q.put(t.Context(), Message{ID: fmt.Sprint(i)}); err != nil {
+				if err := q.put(t.Context(), item{Message: Message{ID: fmt.Sprint(i)}}); err != nil {
 					t.Errorf("put = %v, want nil", err)
 				}
 			}
@@ -166,10 +166,10 @@ func TestFinishedQueueIsEmptiedFirst(t *testing.T) {
 	})
 }
 
-func body(n int) Message { return Message{Body: make([]byte, n)} }
+func body(n int) item { return item{Message: Message{Body: make([]byte, n)}} }
 
-func repeat(m Message, n int) []Message {
-	ms := make([]Message, n)
+func repeat(m item, n int) []item {
+	ms := make([]item, n)
 	for i := range ms {
 		ms[i] = m
 	}

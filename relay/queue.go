@@ -11,11 +11,17 @@ const (
 	maxWaitingBytes = 16 << 20 // a single larger message is taken when none other waits
 )
 
+// item is a message that waits.
+type item struct {
+	Message
+	from *ledger // of the connection that brought it; nil: that knows no acks
+}
+
 // queue holds messages between the reader and the deliverer. One goroutine puts
 // and one takes; it outlives connections.
 type queue struct {
 	mu       sync.Mutex // guards msgs, bytes, finished
-	msgs     []Message
+	msgs     []item
 	bytes    int
 	finished bool // nothing more is put in
 
@@ -28,7 +34,7 @@ func newQueue() *queue {
 }
 
 // offer puts m in, or reports that there is no room for it.
-func (q *queue) offer(m Message) bool {
+func (q *queue) offer(m item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := m.size()
@@ -42,7 +48,7 @@ func (q *queue) offer(m Message) bool {
 }
 
 // put waits for room and puts m in. It gives up only when ctx ends.
-func (q *queue) put(ctx context.Context, m Message) error {
+func (q *queue) put(ctx context.Context, m item) error {
 	for !q.offer(m) {
 		select {
 		case <-q.room:
@@ -64,7 +70,7 @@ func (q *queue) finish() {
 // head waits for the oldest message and returns it. It stays in the queue, and
 // in its bounds, until pop. There is none when ctx ended, or when the queue is
 // finished and empty.
-func (q *queue) head(ctx context.Context) (m Message, ok bool) {
+func (q *queue) head(ctx context.Context) (m item, ok bool) {
 	for {
 		m, ok, finished := q.peek()
 		if ok || finished {
@@ -73,16 +79,16 @@ func (q *queue) head(ctx context.Context) (m Message, ok bool) {
 		select {
 		case <-q.more:
 		case <-ctx.Done():
-			return Message{}, false
+			return item{}, false
 		}
 	}
 }
 
-func (q *queue) peek() (m Message, ok, finished bool) {
+func (q *queue) peek() (m item, ok, finished bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.msgs) == 0 {
-		return Message{}, false, q.finished
+		return item{}, false, q.finished
 	}
 	return q.msgs[0], true, false
 }
@@ -92,9 +98,33 @@ func (q *queue) pop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes -= q.msgs[0].size()
-	q.msgs[0] = Message{} // the array may live on; the body must not
+	q.msgs[0] = item{} // the array may live on; the body must not
 	q.msgs = q.msgs[1:]
 	signal(q.room)
+}
+
+// forget drops what came over connections with acks before the one of l, and
+// returns how many messages that were: the relay sends them again. The first
+// stays, as it may be about to be taken.
+func (q *queue) forget(l *ledger) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.msgs) == 0 {
+		return 0
+	}
+	kept := q.msgs[:1]
+	for _, m := range q.msgs[1:] {
+		if m.from == nil || m.from == l {
+			kept = append(kept, m)
+			continue
+		}
+		q.bytes -= m.size()
+	}
+	dropped := len(q.msgs) - len(kept)
+	clear(q.msgs[len(kept):]) // the array lives on; the bodies must not
+	q.msgs = kept
+	signal(q.room)
+	return dropped
 }
 
 func signal(c chan<- struct{}) {

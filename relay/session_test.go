@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"hookrun/relay/wire"
 )
 
 // behind runs a client, in a bubble, against an HTTP server that need not be a
@@ -48,7 +50,7 @@ func socket(t *testing.T, talk func(*websocket.Conn)) http.HandlerFunc {
 // action reads a frame of the client and returns its action, "" when the
 // client is gone.
 func action(conn *websocket.Conn) string {
-	var f request
+	var f wire.Request
 	if err := conn.ReadJSON(&f); err != nil {
 		return ""
 	}
@@ -136,7 +138,7 @@ func TestUnansweredRelayIsLeft(t *testing.T) {
 					t.Errorf("connections after the time is over = %d, want 2", n)
 				}
 				const want = "the relay did not confirm auth and subscribe within 20s"
-				if s := r.snapshot(); s.lastError != want || s.connected {
+				if s := r.Status(); s.LastError != want || s.Connected {
 					t.Errorf("status = %+v, want not connected, %s", s, want)
 				}
 			})
@@ -166,7 +168,7 @@ func TestWebhooksBeforeSubscribed(t *testing.T) {
 				if int64(why) != tt.skips {
 					t.Errorf("log = %s, want %d lines that say why", r.logs, tt.skips)
 				}
-				if s := r.snapshot(); s.accepted != tt.accepted || s.skipped != tt.skips || !s.connected {
+				if s := r.Status(); s.Accepted != tt.accepted || s.Skipped != tt.skips || !s.Connected {
 					t.Errorf("status = %+v, want connected, %d accepted, %d skipped", s, tt.accepted, tt.skips)
 				}
 			})
@@ -224,7 +226,7 @@ func TestRelayThatRepeatsTheSecretDoesNotGetItIntoTheLog(t *testing.T) {
 			untilGone(conn)
 		}))
 		synctest.Wait()
-		got := r.snapshot().lastError
+		got := r.Status().LastError
 		if !strings.Contains(got, "no k with *** üü") || len(got) > maxErrorText+len("…") || !strings.HasSuffix(got, "ü…") {
 			t.Errorf("last error = %s, want the secret hidden and %d bytes at most", got, maxErrorText)
 		}
@@ -264,7 +266,7 @@ func TestUpgradeAnswers(t *testing.T) {
 					tt.answer(w)
 				})
 				time.Sleep(refusedWait - time.Second)
-				if got := r.snapshot().lastError; got != tt.want {
+				if got := r.Status().LastError; got != tt.want {
 					t.Errorf("last error = %s, want %s", got, tt.want)
 				}
 				if slow := tries.Load() == 1; slow != tt.slow {
@@ -288,7 +290,7 @@ func TestCompressionThatWasNotOfferedIsRefused(t *testing.T) {
 		})
 		synctest.Wait()
 		const want = "connect to relay: it chose an extension that was not offered"
-		if got := r.snapshot().lastError; got != want {
+		if got := r.Status().LastError; got != want {
 			t.Errorf("last error = %s, want %s", got, want)
 		}
 	})
@@ -298,11 +300,11 @@ func TestUpgradeThatIsNeverAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := behind(t, Options{}, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		time.Sleep(dialTimeout - time.Second)
-		if got := r.snapshot().lastError; got != "" {
+		if got := r.Status().LastError; got != "" {
 			t.Errorf("last error before the time is over = %s, want none", got)
 		}
 		time.Sleep(time.Second + firstWait)
-		if got := r.snapshot().lastError; !strings.HasPrefix(got, "connect to relay: ") {
+		if got := r.Status().LastError; !strings.HasPrefix(got, "connect to relay: ") {
 			t.Errorf("last error = %s, want one of connecting", got)
 		}
 		begin := time.Now()
@@ -331,7 +333,7 @@ func TestRelayThatReadsNothingIsLeft(t *testing.T) {
 		}))
 		time.Sleep(writeTimeout + goodbyeWait)
 		synctest.Wait()
-		if got := r.snapshot().lastError; !gone.Load() || !strings.HasPrefix(got, "write to relay: ") {
+		if got := r.Status().LastError; !gone.Load() || !strings.HasPrefix(got, "write to relay: ") {
 			t.Errorf("connection ended = %t, last error = %s; want it ended for writing", gone.Load(), got)
 		}
 	})
@@ -372,7 +374,7 @@ func TestWebhooksAfterGoodbyeAreNotTaken(t *testing.T) {
 		}))
 		synctest.Wait()
 		r.stop()
-		if s := r.snapshot(); s.received != 1 || s.accepted != 1 {
+		if s := r.Status(); s.Received != 1 || s.Accepted != 1 {
 			t.Errorf("status = %+v, want the one before goodbye received and accepted", s)
 		}
 	})
@@ -390,7 +392,7 @@ func TestSlowFrameIsNotSilence(t *testing.T) {
 		}))
 		time.Sleep(time.Duration(len(webhookFrame)+3) * 10 * time.Second)
 		synctest.Wait()
-		if s := r.snapshot(); s.accepted != 1 || s.reconnects != 0 {
+		if s := r.Status(); s.Accepted != 1 || s.Reconnects != 0 {
 			t.Errorf("status = %+v, want 1 accepted on the first connection", s)
 		}
 	})

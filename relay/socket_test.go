@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"hookrun/relay/relaytest"
+	"hookrun/relay/wire"
 )
 
 // The tests here use real sockets; in the others a pipe stands for them.
@@ -48,7 +49,7 @@ func TestLargeFrames(t *testing.T) {
 	}
 
 	// The client closes in the middle of it, so that sending may fail or not.
-	_ = srv.SendRaw(1, bytes.Repeat([]byte(" "), maxFrame+1))
+	_ = srv.SendRaw(1, bytes.Repeat([]byte(" "), wire.MaxFrame+1))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := srv.WaitFrames(ctx, "subscribe", 2); err != nil {
@@ -60,7 +61,7 @@ func TestLargeFrames(t *testing.T) {
 		t.Errorf("message after one that is too large = %s, want small", m.Body)
 	}
 	const want = "the relay sent a frame of more than 33554432 bytes: websocket: read limit exceeded"
-	if s := r.snapshot(); s.lastError != want || s.skipped != 1 {
+	if s := r.Status(); s.LastError != want || s.Skipped != 1 {
 		t.Errorf("status = %+v, want 1 skipped, %s", s, want)
 	}
 }
@@ -70,7 +71,7 @@ func TestLargestFrameIsTaken(t *testing.T) {
 	r := start(t, Options{URL: srv.URL}, nil)
 	subscribed(t, srv)
 	const head, tail = `{"type":"webhook","meta":{"bucket_name":"b"},"body":"`, `"}`
-	n := maxFrame - len(head) - len(tail)
+	n := wire.MaxFrame - len(head) - len(tail)
 	raw(t, srv, 1, head+strings.Repeat("x", n)+tail)
 	if m := r.next(t); len(m.Body) != n {
 		t.Errorf("body of %d bytes, want %d", len(m.Body), n)
@@ -86,7 +87,7 @@ func TestTLS(t *testing.T) {
 	url := "wss" + strings.TrimPrefix(front.URL, "https") + "/v1/socket"
 
 	stranger := start(t, Options{URL: url}, nil)
-	eventually(t, func() bool { return strings.Contains(stranger.snapshot().lastError, "certificate") })
+	eventually(t, func() bool { return strings.Contains(stranger.Status().LastError, "certificate") })
 	stranger.stop()
 
 	roots := x509.NewCertPool()
@@ -111,9 +112,9 @@ func TestProxyClient(t *testing.T) {
 		t.Skip("run by TestProxyFromEnvironment")
 	}
 	r := start(t, Options{URL: url}, nil)
-	eventually(t, func() bool { return r.snapshot().lastError != "" })
+	eventually(t, func() bool { return r.Status().LastError != "" })
 	r.stop()
-	t.Logf("last error: %s", r.snapshot().lastError)
+	t.Logf("last error: %s", r.Status().LastError)
 }
 
 func TestProxyFromEnvironment(t *testing.T) {

@@ -27,6 +27,7 @@ func (r *running) openControl(ctx context.Context) (stop func()) {
 	}
 	server := control.NewServer(&control.Local{
 		Store: r.store, Hands: r.engine, Live: r.engine, Rules: func() []string { return ruleNames(r.engine.Rules()) }, Since: time.Now(),
+		Relay: r.relay.Line,
 	}, r.log)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup

@@ -32,6 +32,7 @@ const (
 type relayTaker struct {
 	*relayAnswers
 	wanted rules.Relay // what the client subscribes to
+	test   *selfTest   // nil: the relay is not tested
 
 	// Owned by handle, which is called for one message at a time.
 	strays int       // webhooks of other buckets
@@ -40,6 +41,10 @@ type relayTaker struct {
 
 // handle hands a message to the engine. An error asks for it once more.
 func (t *relayTaker) handle(ctx context.Context, m relay.Message) error {
+	if t.test.takes(m) { // no event, and nothing runs
+		t.to.Send(relay.Response{ID: m.ID, Outcome: relay.OutcomeSent, Deadline: asked(m).Add(answerWindow)})
+		return nil
+	}
 	if !subscribed(t.wanted, m) {
 		t.stray(m)
 		return nil
@@ -62,7 +67,7 @@ func (t *relayTaker) handle(ctx context.Context, m relay.Message) error {
 		return err
 	}
 	if m.ID != "" {
-		t.taken <- &relayTaken{id: m.ID, received: m.Received, bytes: len(m.Body), receipt: receipt}
+		t.taken <- &relayTaken{id: m.ID, received: asked(m), bytes: len(m.Body), receipt: receipt}
 	}
 	return nil
 }
@@ -71,8 +76,17 @@ func (t *relayTaker) handle(ctx context.Context, m relay.Message) error {
 func (t *relayTaker) refuse(m relay.Message, status int, text string) {
 	t.to.Send(relay.Response{
 		ID: m.ID, Status: status, Body: []byte(text), Outcome: relay.OutcomeFailed,
-		Refusal: true, Deadline: m.Received.Add(answerWindow),
+		Refusal: true, Deadline: asked(m).Add(answerWindow),
 	})
+}
+
+// asked is when the sender's wait for an answer began: when the relay says that
+// it took the webhook, but not after it was read here, as its clock may be ahead.
+func asked(m relay.Message) time.Time {
+	if !m.Read.IsZero() && m.Read.Before(m.Received) {
+		return m.Read
+	}
+	return m.Received
 }
 
 // subscribed reports whether the rules asked for what is sent to the message's
@@ -166,7 +180,13 @@ func (a *relayAnswers) run(ctx context.Context) {
 // tell answers the webhook, and says how its runs ended when they have.
 func (a *relayAnswers) tell(ctx context.Context, w *relayTaken) {
 	r := a.response(ctx, w)
-	a.to.Send(r)
+	late := !time.Now().Before(r.Deadline) // where the relay kept the webhook: its sender has left
+	if late {
+		r.Deadline = time.Time{} // the outcome is still of use
+	}
+	if !late || r.Outcome != "" {
+		a.to.Send(r)
+	}
 	if r.Outcome != "" {
 		return
 	}

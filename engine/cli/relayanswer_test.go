@@ -52,7 +52,7 @@ func answerRelay(t *testing.T, wanted rules.Relay, set *engine.RuleSet) *answerR
 		t.Fatal(err)
 	}
 	wanted.URL, wanted.Key, wanted.Secret = "ws://127.0.0.1:1/v1/socket", engine.NewSecret("key"), engine.NewSecret("secret")
-	link := newRelayLink(answers{engine: e}, &http.Client{Transport: r}, log, nil)
+	link := newRelayLink(linkOptions{answers: answers{engine: e}, client: &http.Client{Transport: r}, log: log})
 	to := newRelayAnswers(link, wanted)
 	r.relayTaker = &relayTaker{relayAnswers: to, wanted: wanted}
 
@@ -372,7 +372,7 @@ func TestNextRelayIsHeardBeforeTheLastIsAnswered(t *testing.T) {
 	}
 	last, next := relaytest.New(t, relaytest.Options{}), relaytest.New(t, relaytest.Options{})
 	http := hanging{make(chan struct{}, 1), make(chan struct{})}
-	l := newRelayLink(answers{engine: e}, httpClient(http), slog.New(slog.DiscardHandler), nil)
+	l := newRelayLink(linkOptions{answers: answers{engine: e}, client: httpClient(http), log: slog.New(slog.DiscardHandler)})
 	want := rules.Relay{URL: last.URL, Key: engine.NewSecret("key"), Secret: engine.NewSecret("secret"), All: true}
 	l.set(want)
 	taking, stopTaking := context.WithCancel(t.Context())

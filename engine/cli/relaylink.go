@@ -15,19 +15,27 @@ import (
 // relays what became of their webhooks. These are two tasks, as runs go on when
 // no more webhooks are taken.
 type relayLink struct {
-	answers answers
-	client  *http.Client // for answers
-	log     *slog.Logger
-	hurry   <-chan struct{}
-	wake    chan struct{}      // holds a token when wanted has changed; never closed
-	begun   chan *relayAnswers // from take to answer; never closed
+	linkOptions
+	wake  chan struct{}      // holds a token when wanted has changed; never closed
+	begun chan *relayAnswers // from take to answer; never closed
 
-	mu     sync.Mutex // guards wanted
+	mu     sync.Mutex // guards all below
 	wanted rules.Relay
+	now    *relay.Client // nil: there is no relay to connect to
+	test   *selfTest     // of its connection; nil: none is asked for
 }
 
-func newRelayLink(a answers, client *http.Client, log *slog.Logger, hurry <-chan struct{}) *relayLink {
-	return &relayLink{answers: a, client: client, log: log, hurry: hurry, wake: make(chan struct{}, 1), begun: make(chan *relayAnswers)}
+// linkOptions is what a relayLink works with.
+type linkOptions struct {
+	answers  answers
+	client   *http.Client // for answers and tests
+	log      *slog.Logger
+	hurry    <-chan struct{}
+	instance string // names this hookrun to relays; "": they are not asked to keep webhooks for it
+}
+
+func newRelayLink(o linkOptions) *relayLink {
+	return &relayLink{linkOptions: o, wake: make(chan struct{}, 1), begun: make(chan *relayAnswers)}
 }
 
 // set says what relay the rules ask for from now on.
@@ -105,13 +113,20 @@ func (l *relayLink) until(ctx context.Context, want rules.Relay, to *relayAnswer
 	stop()
 }
 
-// connect runs a client of the relay until ctx ends.
+// connect runs a client of the relay, and tests it where that is asked for, until
+// ctx ends.
 func (l *relayLink) connect(ctx context.Context, want rules.Relay, to *relayAnswers) {
 	taker := &relayTaker{relayAnswers: to, wanted: want}
 	client := relay.NewClient(relay.Options{
-		URL: want.URL, Key: want.Key.Reveal(), Secret: want.Secret.Reveal(), Buckets: want.Buckets,
+		URL: want.URL, Key: want.Key.Reveal(), Secret: want.Secret.Reveal(), Buckets: want.Buckets, ClientID: l.instance, Group: want.Group,
 		Handle: taker.handle, Log: l.log, UserAgent: userAgent(), Hurry: l.hurry,
 	})
+	test := l.newTest(want, client)
+	taker.test = test
+	l.setNow(client, test)
+	defer l.setNow(nil, nil)
+	stop := startTest(ctx, test)
+	defer stop()
 	if err := client.Run(ctx); err != nil {
 		l.log.Error("no webhooks come from the relay", "err", err)
 	}

@@ -232,7 +232,7 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
-	r.relay = newRelayLink(r.answers(), r.client, r.log, r.hurry)
+	r.relay = newRelayLink(linkOptions{answers: r.answers(), client: r.client, log: r.log, hurry: r.hurry, instance: instance})
 	r.relay.set(r.first.Relay)
 	if err := r.listen(ctx); err != nil {
 		return err
@@ -330,6 +330,9 @@ func listenHint(address string) string {
 func (r *running) health() server.Health {
 	if r.store.Health() != nil {
 		return server.Health{Reason: "the store takes no events now; hookrun's log says why"}
+	}
+	if reason := r.relay.Health(); reason != "" {
+		return server.Health{Reason: reason}
 	}
 	return server.Health{OK: true}
 }

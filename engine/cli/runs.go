@@ -264,6 +264,9 @@ func (o *listOptions) printSummary(ctx context.Context, d control.Desk, out scre
 	}
 	out.line(fmt.Sprintf("waiting: %d", s.Waiting))
 	out.line(pausedLine(s.Paused))
+	if s.Relay != "" {
+		out.line("relay: " + s.Relay)
+	}
 	return nil
 }
 

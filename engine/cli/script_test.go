@@ -33,7 +33,11 @@ const patience = 60 * time.Second
 //
 //	relay [plain]                  starts a relay ($RELAY_URL, $RELAY_KEY, $RELAY_SECRET); a plain one can carry text alone
 //	relay cut|stop|restart         breaks it
+//	relay keeping                  starts one that keeps webhooks until they are acked
+//	relay damage                   has it damage the next webhook to a client that acks
 //	relay refuse STATUS…           has it refuse the next answers
+//	relay deaf STATUS              has it refuse webhooks that are sent over HTTP; 0: no longer
+//	acked N                        waits until N webhooks were acked
 //	subscribed [N]                 waits for N subscribers of the relay, by default 1
 //	deliver BUCKET FILE [HEADER…]  sends the HTTP request in the file through the relay, with each 'Name: value' in
 //	                               place of its own; where it has no Content-Length, all behind its header is the body
@@ -64,6 +68,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"relay":      cmdRelay,
 			"subscribed": cmdSubscribed,
+			"acked":      cmdAcked,
 			"deliver":    cmdDeliver,
 			"answered":   cmdAnswered,
 			"post":       cmdPost,
@@ -93,8 +98,12 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(world{}).(*worl
 func cmdRelay(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	switch {
-	case len(args) == 0, args[0] == "plain":
-		srv, err := relaytest.Start(relaytest.Options{Key: "buildbox", Secret: "relay-s3cret", Plain: len(args) > 0})
+	case len(args) == 0, args[0] == "plain", args[0] == "keeping":
+		o := relaytest.Options{Key: "buildbox", Secret: "relay-s3cret", Plain: slices.Contains(args, "plain")}
+		if slices.Contains(args, "keeping") {
+			o.Features = []string{"ack", "resume"}
+		}
+		srv, err := relaytest.Start(o)
 		ts.Check(err)
 		ts.Defer(srv.Close)
 		w.relay = srv
@@ -113,8 +122,14 @@ func cmdRelay(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(err)
 			w.relay.RefuseLogs(status)
 		}
+	case args[0] == "damage":
+		w.relay.Damage()
+	case args[0] == "deaf" && len(args) == 2:
+		status, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		w.relay.RefuseWebhooks(status)
 	default:
-		ts.Fatalf("usage: relay [plain|cut|stop|restart|refuse STATUS…]")
+		ts.Fatalf("usage: relay [plain|keeping|cut|stop|restart|damage|refuse STATUS…|deaf STATUS]")
 	}
 }
 
@@ -128,6 +143,17 @@ func cmdSubscribed(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ts.Check(worldOf(ts).relay.WaitSubscribed(ctx, n))
+}
+
+func cmdAcked(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: acked N")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ts.Check(worldOf(ts).relay.WaitAcks(ctx, n))
 }
 
 // request reads a raw HTTP request from the file that args begin with; the

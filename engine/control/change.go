@@ -109,6 +109,9 @@ func (l *Local) Summary(ctx context.Context) (Summary, error) {
 		return Summary{}, err
 	}
 	s := Summary{Paused: paused, Ended: map[engine.State]int64{}}
+	if l.Relay != nil {
+		s.Relay = l.Relay()
+	}
 	if l.Live != nil {
 		s.Since, s.Ended, s.Rejected, s.Waiting = l.Since, l.Live.Counts(), l.Live.Rejected(), l.Live.Waiting()
 		return s, nil

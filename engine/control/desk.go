@@ -72,6 +72,7 @@ type Local struct {
 	Live  Live            // nil: no hookrun works on the store
 	Rules func() []string // the names of the rules; nil, or none: they are not known
 	Since time.Time       // when Live began to count
+	Relay func() string   // for Summary.Relay; nil: there is no relay
 }
 
 // maxNamed bounds the names that a hint lists.

@@ -166,6 +166,7 @@ type Summary struct {
 	Rejected int64                  `json:"rejected"`       // events whose sender was not trusted, since then
 	Waiting  int                    `json:"waiting"`
 	Paused   Paused                 `json:"paused"`
+	Relay    string                 `json:"relay,omitempty"` // how the connection to the relay is, for people; "": there is none
 }
 
 // Error is an error for people, with the likely mend.

@@ -1,7 +1,6 @@
 package relaytest
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,19 +10,16 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"hookrun/relay/wire"
 )
 
-const (
-	writeTimeout   = time.Minute // long: a client may push back for half of it
-	maxClientFrame = 64 << 10
-)
+const writeTimeout = time.Minute // long: a client may push back for half of it
 
 // Frame is what a client sent.
 type Frame struct {
-	Action      string   `json:"action"`
-	Key, Secret string   // of auth
-	Buckets     []string `json:"buckets"`
-	Raw         string   `json:"-"` // the frame as it came
+	wire.Request
+	Raw string // the frame as it came
 }
 
 // conn is one client.
@@ -35,8 +31,15 @@ type conn struct {
 	// because a synctest bubble can't tell that those wait.
 	writing chan struct{}
 
-	authenticated bool     // owned by serve
-	buckets       []string // guarded by srv.mu; nil until subscribed, empty for all
+	authenticated bool // owned by serve
+
+	// Guarded by srv.mu.
+	buckets []string // nil until subscribed, empty for all
+	spool   *spool   // of the client; nil: it knows no acks
+	sent    []*entry // over this connection, in order
+	pings   []int    // how many were sent before each ping that is not answered
+
+	wake chan struct{} // of 1: there may be something in the spool to send; never closed
 }
 
 // streaming is called with srv.mu held.
@@ -56,8 +59,8 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return // Upgrade answered
 	}
 	defer ws.Close()
-	ws.SetReadLimit(maxClientFrame)
-	c := &conn{srv: s, ws: ws, writing: make(chan struct{}, 1)}
+	ws.SetReadLimit(wire.MaxRequest)
+	c := &conn{srv: s, ws: ws, writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	running := false
 	s.change(func() {
 		if running = s.http != nil; running {
@@ -72,12 +75,13 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	defer s.change(func() { delete(s.conns, c) })
 
 	ended := make(chan struct{})
-	var pings sync.WaitGroup
-	pings.Go(func() { c.pingUntil(ended) })
+	var wg sync.WaitGroup
+	wg.Go(func() { c.pingUntil(ended) })
+	wg.Go(func() { c.sendUntil(ended) })
 	c.serve()
 	ws.Close()
 	close(ended)
-	pings.Wait()
+	wg.Wait()
 }
 
 // serve reads frames until the connection ends.
@@ -97,10 +101,11 @@ func (c *conn) serve() {
 // take records a frame and answers it. It reports whether the connection goes
 // on.
 func (c *conn) take(kind int, data []byte) bool {
-	f := Frame{Raw: string(data)}
-	if err := json.Unmarshal(data, &f); err != nil || kind != websocket.TextMessage {
-		return c.violation("a frame that is not a JSON object in text: %q", data)
+	r, err := wire.DecodeRequest(data)
+	if err != nil || kind != websocket.TextMessage {
+		return c.violation("a frame that is not a request in text: %q", data)
 	}
+	f := Frame{r, string(data)}
 	c.srv.change(func() { c.srv.frames = append(c.srv.frames, f) })
 	switch {
 	case f.Action == "auth" && !c.authenticated:
@@ -110,7 +115,9 @@ func (c *conn) take(kind int, data []byte) bool {
 	case f.Action == "subscribe":
 		return c.subscribe(f)
 	case f.Action == "pong":
-		return true
+		return c.pong(f)
+	case f.Action == "ack" && c.acking():
+		return c.ack(f)
 	}
 	return c.violation("action %q", f.Action)
 }
@@ -118,12 +125,20 @@ func (c *conn) take(kind int, data []byte) bool {
 func (c *conn) auth(f Frame) bool {
 	c.srv.mu.Lock()
 	c.authenticated = f.Key == c.srv.key && f.Secret == c.srv.secret
+	features := c.srv.confirmed(f)
+	if c.authenticated && slices.Contains(features, wire.FeatureAck) {
+		c.spool = c.srv.spoolOf(f.Client, slices.Contains(features, wire.FeatureResume))
+	}
 	c.srv.mu.Unlock()
 	if !c.authenticated {
 		c.status("unauthorized", "bad key or secret")
 		return false
 	}
-	return c.status("authenticated", "connected successfully, subscribe to buckets") == nil
+	const hello = "connected successfully, subscribe to buckets"
+	if len(features) == 0 {
+		return c.status("authenticated", hello) == nil
+	}
+	return c.json(map[string]any{"type": "status", "status": "authenticated", "message": hello, "features": features}) == nil
 }
 
 // subscribe replaces what c is subscribed to. Nothing else is written to c
@@ -136,7 +151,12 @@ func (c *conn) subscribe(f Frame) bool {
 	if err := c.status("subscribed", "subscribed to buckets: "+strings.Join(buckets, ", ")); err != nil {
 		return false
 	}
-	c.srv.change(func() { c.buckets = buckets })
+	c.srv.change(func() {
+		c.buckets = buckets
+		if c.spool != nil {
+			c.spool.begin(c)
+		}
+	})
 	return true
 }
 
@@ -179,7 +199,7 @@ func (c *conn) pingUntil(ended <-chan struct{}) {
 			streaming := c.streaming()
 			c.srv.mu.Unlock()
 			if streaming {
-				_ = c.status("ping", "") // serve notices a broken connection
+				_ = c.ping() // serve notices a broken connection
 			}
 		}
 	}

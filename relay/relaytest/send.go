@@ -23,6 +23,8 @@ type Webhook struct {
 	Header http.Header
 	Body   []byte
 
+	Received time.Time // when the relay took it; zero: now. Told with acks alone
+
 	OutputName, OutputDestination string // "": the bucket has no output
 }
 
@@ -33,8 +35,9 @@ func BucketID(name string) string {
 }
 
 // Send sends a webhook to all who subscribed to the bucket and returns the id
-// of the delivery. That nobody did is an error; a real relay would forget the
-// webhook in silence.
+// of the delivery. To clients that ack it is sent later, and again, until they
+// do. That nobody subscribed is an error; a real relay would forget the webhook
+// in silence.
 func (s *Server) Send(bucket string, w Webhook) (id string, err error) {
 	w.ID = cmp.Or(w.ID, newID())
 	data, err := json.Marshal(s.frame(bucket, w))
@@ -42,7 +45,14 @@ func (s *Server) Send(bucket string, w Webhook) (id string, err error) {
 		return "", fmt.Errorf("relaytest: encode webhook: %w", err)
 	}
 	s.change(func() { s.sentAt[w.ID] = time.Now() })
-	subscribers := s.connections(func(c *conn) bool { return c.wants(bucket) })
+	kept, err := s.keep(bucket, w)
+	if err != nil {
+		return "", err
+	}
+	subscribers := s.connections(func(c *conn) bool { return c.spool == nil && c.wants(bucket) })
+	if len(subscribers) == 0 && kept {
+		return w.ID, nil
+	}
 	if err := broadcast(subscribers, websocket.TextMessage, data); err != nil {
 		return "", fmt.Errorf("relaytest: send to bucket %s: %w", bucket, err)
 	}
@@ -60,7 +70,16 @@ func (s *Server) SendRaw(kind int, data []byte) error {
 
 // Ping sends a status ping to all subscribers. Clients answer with a pong frame.
 func (s *Server) Ping() error {
-	return s.SendRaw(websocket.TextMessage, []byte(`{"type":"status","status":"ping","message":""}`))
+	cs := s.connections((*conn).streaming)
+	if len(cs) == 0 {
+		return errors.New("relaytest: send ping: nobody is subscribed")
+	}
+	for _, c := range cs {
+		if err := c.ping(); err != nil {
+			return fmt.Errorf("relaytest: send ping: %w", err)
+		}
+	}
+	return nil
 }
 
 // ControlPing sends WebSocket's own ping to all subscribers.
@@ -103,8 +122,8 @@ func (s *Server) frame(bucket string, w Webhook) map[string]any {
 		"id":                 w.ID,
 		"bucked_id":          BucketID(bucket),
 		"bucket_name":        bucket,
-		"input_id":           BucketID("input of " + bucket),
-		"input_name":         "Default public endpoint",
+		"input_id":           inputID(bucket),
+		"input_name":         inputName,
 		"output_name":        w.OutputName,
 		"output_destination": cmp.Or(w.OutputDestination, path),
 	}

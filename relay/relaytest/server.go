@@ -12,7 +12,11 @@
 // is recorded as a violation and ends its connection; New reports violations as
 // test errors.
 //
-// It also takes the answers to webhooks, PUT /v1/logs/{id}.
+// With Features it keeps webhooks for clients that ack, as hookrun's own relay
+// does: it sends again what was not acked, and no more than a window at once.
+//
+// It also takes the answers to webhooks, PUT /v1/logs/{id}, lists buckets, GET
+// /v1/buckets, and takes webhooks, POST /v1/webhooks/{id of the input}.
 package relaytest
 
 import (
@@ -45,6 +49,14 @@ type Options struct {
 	// do after 10 s. 0: all answers are taken.
 	Window time.Duration
 
+	// Features are confirmed to clients that ask for them. "ack" needs "resume"
+	// to have effect beyond a connection.
+	Features []string
+
+	// Unacked is how many webhooks a client that acks is sent at most before it
+	// acks some; 0: 64.
+	Unacked int
+
 	// Plain leaves out what hookrun adds to the hosted service's frames:
 	// bucket_id, meta.path and body_base64.
 	Plain bool
@@ -70,7 +82,13 @@ type Server struct {
 	sentAt     map[string]time.Time // when webhooks were sent, by id
 	closes     []int
 	violations []string
-	changed    chan struct{} // closed and replaced when anything above changes
+	spools     map[string]*spool // by client, of those that resume
+	acked      []string          // ids, in the order in which acks came
+	cuts       int               // connections that were ended because a frame got lost
+	spoils     []spoil           // of the next webhooks to clients that ack
+	deaf       int               // status with which webhooks are refused; 0: they are taken
+	swallow    bool              // webhooks that are taken are sent to nobody
+	changed    chan struct{}     // closed and replaced when anything above changes
 }
 
 // New starts a server that ends with the test, and fails the test if a client
@@ -99,10 +117,13 @@ func Start(o Options) (*Server, error) {
 		secret:  cmp.Or(o.Secret, "secret"),
 		conns:   map[*conn]bool{},
 		sentAt:  map[string]time.Time{},
+		spools:  map[string]*spool{},
 		changed: make(chan struct{}),
 	}
 	s.mux.HandleFunc("GET /v1/socket", s.serveSocket)
 	s.mux.HandleFunc("PUT /v1/logs/{id}", s.serveLog)
+	s.mux.HandleFunc("GET /v1/buckets", s.serveBuckets)
+	s.mux.HandleFunc("/v1/webhooks/{id}", s.serveWebhook)
 	ln := o.Listener
 	if ln == nil {
 		var err error
@@ -220,6 +241,11 @@ func (s *Server) WaitFrames(ctx context.Context, action string, n int) error {
 // WaitCloses waits until clients sent n close frames or more.
 func (s *Server) WaitCloses(ctx context.Context, n int) error {
 	return s.wait(ctx, "close frames", func() bool { return len(s.closes) >= n })
+}
+
+// WaitAnswers waits until n answers to webhooks came, or more.
+func (s *Server) WaitAnswers(ctx context.Context, n int) error {
+	return s.wait(ctx, "answers", func() bool { return len(s.logs) >= n })
 }
 
 // WaitLog waits for the answer to a webhook.

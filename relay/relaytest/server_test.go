@@ -92,7 +92,7 @@ func TestProtocol(t *testing.T) {
 		{"pong before auth", []string{`{"action":"pong"}`}, nil, []string{`"pong" before auth`}},
 		{"auth twice", []string{auth, auth}, []string{authenticated}, []string{`action "auth"`}},
 		{"unknown action", []string{auth, `{"action":"unsubscribe"}`}, []string{authenticated}, []string{`action "unsubscribe"`}},
-		{"no JSON", []string{`auth`}, nil, []string{`a frame that is not a JSON object in text: "auth"`}},
+		{"no JSON", []string{`auth`}, nil, []string{`a frame that is not a request in text: "auth"`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
