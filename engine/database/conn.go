@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -216,9 +217,15 @@ func Scan(r *sqlite3.Stmt, i int, fields []any) {
 }
 
 // Nanos is how a time is stored: nanoseconds since 1970, or 0 for the zero time.
+// A time before 1678 or after 2261 is the nearest that it can be.
 func Nanos(t time.Time) int64 {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return 0
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
 	}
 	return t.UnixNano()
 }

@@ -44,7 +44,7 @@ func emptyData(*request) (any, error) {
 }
 
 func notHere(*request) (any, error) {
-	return nil, refuse(http.StatusNotImplemented, "this relay has no functions, tunnels, domains, crons or service connections")
+	return nil, refuse(http.StatusNotImplemented, "functions, tunnels, domains, crons and service connections are not available in this relay")
 }
 
 func noSuch(*request) (any, error) { return nil, refuse(http.StatusNotFound, "not found") }

@@ -11,8 +11,9 @@ import (
 )
 
 // outputBody is what can be set of an output. What is absent is cleared, but for
-// name and destination. An absent tls_verification is true: clients that don't
-// know of it did not ask for less.
+// name and destination. An absent tls_verification is true where the relay itself
+// sends, as clients that don't know of it did not ask for less; of an internal
+// output it says nothing, and clients that leave false out want it back so.
 type outputBody struct {
 	Name            *string            `json:"name"`
 	Description     string             `json:"description"`
@@ -48,7 +49,7 @@ func (body *outputBody) apply(out *account.Output) {
 		FunctionID:      body.FunctionID,
 		Retries:         body.Retries,
 		Timeout:         body.Timeout,
-		TLSVerification: or(body.TLSVerification, true),
+		TLSVerification: or(body.TLSVerification, !body.Internal),
 		Throttle:        body.Throttle,
 		Durability:      body.Durability,
 		ReplayMissing:   body.ReplayMissing,

@@ -15,18 +15,19 @@ import (
 // 285 bits.
 const secretLen = 48
 
-// tokenBody is what can be set of a token. Of a token that exists, what is absent
-// is kept: an absent scope must not be all buckets.
+// tokenBody is what can be set of a token. Of a token that exists, an absent
+// active or api_access is kept; absent scopes are none, as clients take them away
+// so.
 type tokenBody struct {
-	Description string          `json:"description"`
-	Scopes      *account.Scopes `json:"scopes"`
-	Active      *bool           `json:"active"`
-	APIAccess   string          `json:"api_access"`
+	Description string         `json:"description"`
+	Scopes      account.Scopes `json:"scopes"`
+	Active      *bool          `json:"active"`
+	APIAccess   string         `json:"api_access"`
 }
 
 func (body *tokenBody) apply(t *account.Token) error {
 	t.Description = body.Description
-	t.Scopes = or(body.Scopes, t.Scopes)
+	t.Scopes = body.Scopes
 	t.Active = or(body.Active, t.Active)
 	switch body.APIAccess {
 	case "":
