@@ -2,22 +2,27 @@ package cli
 
 import (
 	"context"
+	"flag"
 	"fmt"
 
 	"hookrun/engine/rules"
+	"hookrun/relay/filter"
 )
 
 const checkManual = `hookrun check -rules FILE [flags]
+hookrun check -config relay.yaml
 
 Reads the rules as hookrun would, and prints every problem and warning on
 standard error, each with file, line and column, and the likely mend. With
 -listen it reads them as a hookrun with that -listen does: commands that anybody
-could start are a problem then, where other machines reach the address.
+could start are a problem then, where other machines reach the address. With
+-config it reads the file of a relay.
 
 Examples:
   hookrun check -rules rules.yaml
   hookrun check -rules /etc/hookrun/rules
   hookrun check -rules rules.yaml -listen :8080
+  hookrun check -config relay.yaml
 
 Exit codes: 0 the rules are good (there may be warnings), 1 they have a problem,
 2 wrong usage.`
@@ -28,12 +33,16 @@ func checkCommand() command {
 
 func runCheck(_ context.Context, p Process, c command, args []string) error {
 	var paths list
-	var listen string
+	var listen, config string
 	fs := flags(c)
+	fs.StringVar(&config, "config", "", "relay `FILE` to read in place of rules")
 	fs.StringVar(&listen, "listen", "", "check for a hookrun that listens on this `ADDRESS`")
 	fs.Var(&paths, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
 	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
+	}
+	if config != "" {
+		return checkRelay(p, fs, config)
 	}
 	if err := needRules(fs, paths); err != nil {
 		return err
@@ -52,6 +61,47 @@ func runCheck(_ context.Context, p Process, c command, args []string) error {
 	}
 	fmt.Fprintln(p.Stdout)
 	return nil
+}
+
+// checkRelay reads the file of a relay. Flags about rules don't go with it.
+func checkRelay(p Process, fs *flag.FlagSet, path string) error {
+	other := ""
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name != "config" {
+			other = f.Name
+		}
+	})
+	if other != "" {
+		return &usageError{"check: -config does not go with -" + other, "check the rules and the relay's file one after the other"}
+	}
+	f, problems := rules.LoadRelayFile(path, rules.Options{})
+	if f != nil {
+		problems = append(problems, badOutputRules(path, f)...)
+	}
+	printProblems(p, problems)
+	if f == nil || countErrors(problems) > 0 {
+		return exitError(exitFailed)
+	}
+	fmt.Fprintf(p.Stdout, "%s: %s, %s", path, count(len(f.Buckets), "bucket"), count(len(f.Tokens), "token"))
+	if n := len(f.Warnings); n > 0 {
+		fmt.Fprintf(p.Stdout, ", %s", count(n, "warning"))
+	}
+	fmt.Fprintln(p.Stdout)
+	return nil
+}
+
+// badOutputRules are the rules of outputs that cost too much to be asked for each
+// webhook.
+func badOutputRules(path string, f *rules.RelayFile) []rules.Problem {
+	var all []rules.Problem
+	for _, b := range f.Buckets {
+		for _, o := range b.Outputs {
+			if _, err := filter.Compile(ruleOf(o.Rules)); err != nil {
+				all = append(all, rules.Problem{File: path, Msg: fmt.Sprintf("bucket %q, output %q: %v", b.Name, o.Name, err)})
+			}
+		}
+	}
+	return all
 }
 
 func count(n int, what string) string {

@@ -41,7 +41,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		runCommand(), checkCommand(), runsCommand(), pauseCommand(), resumeCommand(), rejectedCommand(), sendCommand(), signCommand(), rulesCommand(), rollbackCommand(), versionCommand(),
+		runCommand(), relayCommand(), checkCommand(), runsCommand(), pauseCommand(), resumeCommand(), rejectedCommand(), sendCommand(), forwardCommand(), signCommand(), rulesCommand(), rollbackCommand(), versionCommand(),
 	}
 }
 

@@ -17,22 +17,42 @@ const root = "../.."
 // imports says who may import whom, beside the standard library: the plan of
 // the house. Test files may import more.
 func imports() map[string][]string {
-	const expr, sqlite, sys = "github.com/expr-lang/expr", "github.com/ncruces/go-sqlite3", "golang.org/x/sys"
+	const (
+		expr, sqlite, sys = "github.com/expr-lang/expr", "github.com/ncruces/go-sqlite3", "golang.org/x/sys"
+		websocket, uuid   = "github.com/gorilla/websocket", "github.com/google/uuid"
+		prometheus        = "github.com/prometheus/client_golang"
+	)
 	return map[string][]string{
 		".":                 {"hookrun/engine/cli"},
-		"engine":            {"hookrun/engine/payload", expr, "github.com/bmatcuk/doublestar/v4", "github.com/agnivade/levenshtein", "github.com/google/uuid"},
+		"engine":            {"hookrun/engine/payload", expr, "github.com/bmatcuk/doublestar/v4", "github.com/agnivade/levenshtein", uuid},
 		"engine/enginetest": {"hookrun/engine"},
 		"engine/control":    {"hookrun/engine"},
+		"engine/database":   {sqlite, sys},
 		"engine/verify":     {"github.com/go-jose/go-jose/v4"},
 		"engine/payload":    {"github.com/klauspost/compress", "golang.org/x/text", "gopkg.in/yaml.v3"},
 		"engine/rules":      {"hookrun/engine", "hookrun/engine/verify", "hookrun/actions", "gopkg.in/yaml.v3", "github.com/fsnotify/fsnotify"},
-		"engine/store":      {"hookrun/engine", sqlite, sys},
-		"engine/cli": {"hookrun/engine", "hookrun/engine/control", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/engine/verify", "hookrun/actions", "hookrun/relay", "hookrun/relay/server",
-			"github.com/lmittmann/tint", "github.com/mattn/go-isatty", sys},
-		"actions":         {"hookrun/engine", sys},
-		"relay":           {"github.com/gorilla/websocket"},
-		"relay/relaytest": {"github.com/gorilla/websocket"},
+		"engine/store":      {"hookrun/engine", "hookrun/engine/database", sqlite, uuid},
+		"engine/bench":      {},
+		"engine/cli": {"hookrun/engine", "hookrun/engine/control", "hookrun/engine/database", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/engine/verify", "hookrun/actions",
+			"hookrun/relay", "hookrun/relay/account", "hookrun/relay/api", "hookrun/relay/certs", "hookrun/relay/filter", "hookrun/relay/forward", "hookrun/relay/hub",
+			"hookrun/relay/manage", "hookrun/relay/metrics", "hookrun/relay/server", "hookrun/relay/store",
+			"github.com/lmittmann/tint", "github.com/mattn/go-isatty", uuid, sys},
+		"actions": {"hookrun/engine", sys},
+
+		// What follows knows nothing of the engine; the database knows nothing at all.
+		"relay":           {"hookrun/relay/wire", websocket},
+		"relay/account":   {uuid},
+		"relay/api":       {"hookrun/relay/account", uuid, "golang.org/x/time"},
+		"relay/certs":     {"golang.org/x/crypto"},
+		"relay/filter":    {"hookrun/relay/account"},
+		"relay/forward":   {"hookrun/relay/account"},
+		"relay/hub":       {"hookrun/relay/account", "hookrun/relay/server", "hookrun/relay/wire", websocket, uuid, "golang.org/x/time"},
+		"relay/manage":    {"hookrun/relay/account"},
+		"relay/metrics":   {"hookrun/relay/account", "hookrun/relay/hub", prometheus},
+		"relay/relaytest": {"hookrun/relay/wire", websocket},
 		"relay/server":    {"golang.org/x/time"},
+		"relay/store":     {"hookrun/engine/database", "hookrun/relay/account", sqlite},
+		"relay/wire":      {},
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"hookrun/engine/rules"
+	"hookrun/relay/account"
 )
 
 // readme returns the README's code blocks of a language, in order.
@@ -48,6 +50,25 @@ func TestReadmeRulesLoad(t *testing.T) {
 	for _, text := range blocks {
 		if g, problems := loadText(t, text); g == nil {
 			t.Errorf("these rules of the README do not load: %v\n%s", problems, text)
+		}
+	}
+}
+
+func TestReadmeRelayFileLoads(t *testing.T) {
+	blocks := readme(t, "yaml relay")
+	if len(blocks) == 0 {
+		t.Fatal("the README shows no relay.yaml")
+	}
+	for _, text := range blocks {
+		f, problems := rules.ParseRelayFile(rules.File{Path: "relay.yaml", Data: []byte(text)}, rules.Options{
+			Getenv: func(name string) (string, bool) { return "the value of " + name, true },
+		})
+		if f == nil {
+			t.Fatalf("this relay.yaml of the README does not load: %v\n%s", problems, text)
+		}
+		a := &account.Account{}
+		if left := ensure(a, f, time.Now()); len(left) > 0 || len(a.Buckets) != 1 || len(a.Tokens) != 1 {
+			t.Errorf("the account has %d buckets and %d tokens, want one of each", len(a.Buckets), len(a.Tokens))
 		}
 	}
 }

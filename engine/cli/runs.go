@@ -183,19 +183,7 @@ func printTable(out screen, runs []control.Run, now time.Time) {
 			short(r.ID), string(r.State), ruleColumn(r), clock(r.Created), fmt.Sprint(r.Attempts), took(r, now), whyColumn(r),
 		})
 	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			fmt.Fprintf(&line, "%-*s  ", widths[i], cell)
-		}
-		out.line(strings.TrimRight(line.String(), " "))
-	}
+	out.columns(rows)
 }
 
 func ruleColumn(r *control.Run) string {

@@ -37,6 +37,24 @@ func (s screen) line(text string) {
 	fmt.Fprintln(s, text)
 }
 
+// columns prints rows, of which there is one at least, with their cells under each
+// other.
+func (s screen) columns(rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			fmt.Fprintf(&line, "%-*s  ", widths[i], cell)
+		}
+		s.line(strings.TrimRight(line.String(), " "))
+	}
+}
+
 // json prints a value as JSON on one line.
 func (s screen) json(v any) error {
 	var text strings.Builder

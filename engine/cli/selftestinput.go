@@ -2,12 +2,10 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"hookrun/relay"
@@ -18,28 +16,6 @@ type testInput struct {
 	bucket string
 	url    string
 	auth   bucketAuth
-}
-
-// bucketAuth is what senders have to show, as the relay's list of buckets says.
-type bucketAuth struct {
-	Type     string `json:"type"`
-	Username string `json:"username"`
-	Password string `json:"password"`
-	Token    string `json:"token"`
-}
-
-// listedBucket is a bucket in that list, as far as it matters here.
-type listedBucket struct {
-	ID     string        `json:"id"`
-	Name   string        `json:"name"`
-	Auth   bucketAuth    `json:"auth"`
-	Inputs []listedInput `json:"inputs"`
-}
-
-type listedInput struct {
-	ID           string `json:"id"`
-	CustomDomain string `json:"custom_domain"`
-	PathPrefix   string `json:"path_prefix"`
 }
 
 // input finds the first input of the first bucket that is subscribed to.
@@ -67,38 +43,15 @@ func (t *selfTest) input(ctx context.Context) (testInput, error) {
 
 // buckets asks the relay for its buckets.
 func (t *selfTest) buckets(ctx context.Context) ([]listedBucket, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.api.String()+"/v1/buckets", nil)
-	if err != nil {
-		return nil, fmt.Errorf("list the relay's buckets: %w", err)
+	buckets, err := listBuckets(ctx, t.client, t.api, t.wanted.Key.Reveal(), t.wanted.Secret.Reveal())
+	if err == nil {
+		return buckets, nil
 	}
-	req.SetBasicAuth(t.wanted.Key.Reveal(), t.wanted.Secret.Reveal())
-	resp, err := t.do(req)
-	if err != nil {
-		return nil, fmt.Errorf("list the relay's buckets: %w", err)
+	err = fmt.Errorf("list the relay's buckets: %w", err)
+	if errors.Is(err, errNotListed) {
+		err = withHint(err, "the key needs access to the relay's API; where the relay has none, leave out self_test")
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxReply)
-		return nil, withHint(fmt.Errorf("list the relay's buckets: the relay answered %s", statusText(resp)),
-			"the key needs access to the relay's API; where the relay has none, leave out self_test")
-	}
-	var buckets []listedBucket
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBucketList)).Decode(&buckets); err != nil {
-		return nil, errors.New("list the relay's buckets: the answer is no list of buckets") // err may quote it
-	}
-	return buckets, nil
-}
-
-// url is where the input takes webhooks.
-func (i listedInput) url(api *url.URL) (string, error) {
-	if i.CustomDomain == "" {
-		return api.String() + "/v1/webhooks/" + url.PathEscape(i.ID), nil
-	}
-	u, err := url.Parse("https://" + i.CustomDomain + i.PathPrefix)
-	if err != nil || u.Host != i.CustomDomain || u.User != nil || i.PathPrefix != "" && !strings.HasPrefix(i.PathPrefix, "/") {
-		return "", errors.New("its custom domain and path make no URL")
-	}
-	return u.String(), nil
+	return nil, err
 }
 
 // send sends the webhook of that name.
@@ -115,7 +68,7 @@ func (t *selfTest) send(ctx context.Context, to testInput, nonce string) error {
 	case "token":
 		req.Header.Set("Authorization", "Bearer "+to.auth.Token)
 	}
-	resp, err := t.do(req)
+	resp, err := ask(t.client, req)
 	if err != nil {
 		return fmt.Errorf("send it to the relay: %w", err)
 	}
@@ -126,20 +79,4 @@ func (t *selfTest) send(ctx context.Context, to testInput, nonce string) error {
 			"senders get the same answer; the relay's log of that bucket may say why")
 	}
 	return nil
-}
-
-// do sends a request. Its errors are without the URL, which is a secret where it
-// is an input's.
-func (t *selfTest) do(req *http.Request) (*http.Response, error) {
-	req.Header.Set("User-Agent", userAgent())
-	resp, err := t.client.Do(req)
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		err = ue.Err
-	}
-	return resp, err
-}
-
-func statusText(resp *http.Response) string {
-	return strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode)))
 }

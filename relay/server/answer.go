@@ -24,8 +24,8 @@ type Answer struct {
 	Receipt Receipt // sent as JSON where nothing else is: 202, or 200 for a duplicate
 	Custom  *Custom // not nil: sent in place of the receipt
 
-	// Later, if not nil, waits for what is sent in place of the receipt; nil is
-	// the receipt. It is not called where 256 senders wait already. ctx ends after
+	// Later, if not nil, waits for what is sent in place of these two; nil is
+	// nothing. It is not called where 256 senders wait already. ctx ends after
 	// 65 s or when the server stops, but not when the sender hangs up, and Later
 	// returns soon after.
 	Later func(ctx context.Context) *Custom
@@ -50,8 +50,11 @@ type Custom struct {
 func (s *Server) await(wait context.Context, w http.ResponseWriter, a Answer) reply {
 	p := delivered(a.Receipt)
 	p.custom = a.Custom
-	if p.custom == nil && a.Later != nil {
-		p.custom = s.later(wait, w, a.Later)
+	if a.Later == nil {
+		return p
+	}
+	if c := s.later(wait, w, a.Later); c != nil {
+		p.custom = c
 	}
 	return p
 }

@@ -16,12 +16,12 @@ var errSlow = fmt.Errorf("the body came too slowly: less than %d bytes in %s", p
 // error, when the body is no longer in use.
 func (s *Server) read(q request) (body []byte, release func(), err error) {
 	conn := http.NewResponseController(q.w)
-	p := newPace(conn, http.MaxBytesReader(q.w, q.r.Body, s.maxBody))
+	p := newPace(conn, http.MaxBytesReader(q.w, q.r.Body, q.most))
 	m := &meter{all: &s.held, shares: &s.shares, from: q.from, r: p}
-	if q.r.ContentLength > s.maxBody {
+	if q.r.ContentLength > q.most {
 		// Said before a byte is read: a sender that waits for "100 Continue"
 		// keeps its body.
-		return nil, m.release, &http.MaxBytesError{Limit: s.maxBody}
+		return nil, m.release, &http.MaxBytesError{Limit: q.most}
 	}
 	if body, err = io.ReadAll(m); err != nil {
 		return nil, m.release, err
@@ -36,7 +36,7 @@ func (s *Server) unread(q request, err error) reply {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", s.maxBody), "")
+		return refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", q.most), "")
 	case errors.Is(err, errShare):
 		s.crowds.note(s.log, errShare.Error(), "bodies "+q.from.String(), "address", q.from)
 		return refuse(http.StatusServiceUnavailable, errShare.Error(), "send it again later").

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,7 +54,12 @@ func (s *Server) handle(l life, w http.ResponseWriter, r *http.Request) {
 		s.send(w, s.healthz(r.Method))
 		return
 	}
-	p := s.route(l, w, r, path)
+	t := s.route(r)
+	if t.Handler != nil {
+		t.Handler.ServeHTTP(w, r)
+		return
+	}
+	p := s.admit(l, w, r, t)
 	s.counts.add(p.status)
 	if p.custom != nil && s.sendCustom(l.wait, w, r, p.custom) {
 		return
@@ -90,9 +96,18 @@ func (s *Server) send(w http.ResponseWriter, p reply) {
 	_ = json.NewEncoder(w).Encode(p.body)
 }
 
-// route works on the path as it was sent, not on a cleaned one: the sender's
+// hookTarget works on the path as it was sent, not on a cleaned one: the sender's
 // slashes and dots are data for a rule, and none of them leads out of a bucket.
-func (s *Server) route(l life, w http.ResponseWriter, r *http.Request, path string) reply {
+func hookTarget(r *http.Request) Target {
+	bucket, rest, ok := hookPath(r.URL.EscapedPath())
+	if !ok {
+		return Target{}
+	}
+	return Target{Bucket: bucket, Path: rest}
+}
+
+// admit takes a webhook from whoever may send one now.
+func (s *Server) admit(l life, w http.ResponseWriter, r *http.Request, t Target) reply {
 	if fields(r.Header) > maxHeaderFields {
 		return refuse(http.StatusRequestHeaderFieldsTooLarge,
 			fmt.Sprintf("more than %d header fields", maxHeaderFields), "").with("Connection", "close")
@@ -108,14 +123,16 @@ func (s *Server) route(l life, w http.ResponseWriter, r *http.Request, path stri
 		return refuse(http.StatusTooManyRequests, "too many requests from one address", "send it again later").
 			with("Retry-After", retryLimited)
 	}
-	bucket, rest, ok := hookPath(path)
-	if !ok {
+	if t.Reply != nil {
+		return reply{status: t.Reply.Status, custom: t.Reply}
+	}
+	if t.Bucket == "" {
 		return refuse(http.StatusNotFound, "there is nothing at this address", "webhooks go to /hooks/BUCKET")
 	}
-	return s.take(l, request{w, r, from.network, Webhook{
-		Bucket: bucket,
+	return s.take(l, request{w, r, from.network, cmp.Or(t.MaxBody, s.maxBody), Webhook{
+		Bucket: t.Bucket,
 		Method: strings.ToUpper(r.Method),
-		Path:   rest,
+		Path:   t.Path,
 		Query:  r.URL.RawQuery,
 		Remote: from.remote,
 		Header: r.Header,
@@ -151,6 +168,7 @@ type request struct {
 	w    http.ResponseWriter
 	r    *http.Request
 	from netip.Prefix // whose share of the memory the body takes; zero: nobody's
+	most int64        // bytes of its body
 	hook Webhook
 }
 

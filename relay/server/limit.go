@@ -30,7 +30,7 @@ func (s *Server) limit(ln net.Listener) *limitListener {
 		Listener:   ln,
 		slots:      make(chan struct{}, s.maxConns),
 		closed:     make(chan struct{}),
-		perAddress: maxConnsPerAddress,
+		perAddress: s.perAddr,
 		counted:    func(a netip.Addr) bool { return bound(s.proxies(), a) },
 		refused: func(from netip.Prefix) {
 			s.counts.limited.Add(1)

@@ -105,3 +105,16 @@ func network(a netip.Addr) netip.Prefix {
 	p, _ := a.Prefix(bits) // fails for more bits than there are
 	return p
 }
+
+// Address is who sent a request: the other end of the connection, or whom a
+// trusted proxy names. It is zero where that is no address.
+func (s *Server) Address(r *http.Request) netip.Addr {
+	a, _ := hop(s.sender(r).remote)
+	return a
+}
+
+// Secure reports whether a trusted proxy says that it was asked over TLS.
+func (s *Server) Secure(r *http.Request) bool {
+	a, _ := hop(r.RemoteAddr)
+	return within(s.proxies(), a) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}

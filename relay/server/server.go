@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -20,17 +21,15 @@ const (
 	maxHeaderBytes  = 64 << 10 // request line and header; net/http allows 4 KiB beyond
 	maxHeaderFields = 100      // a name that comes twice counts twice
 
-	// maxConnsPerAddress keeps one address from taking all of them. Proxies that
-	// are trusted and this machine itself are not bound by it.
-	maxConnsPerAddress = 64
+	defaultConnsPerAddress = 64 // one address can't take all of them
 
-	// maxHeld bounds the bytes of all bodies in memory at once. Without it every
-	// connection could hold a body of the greatest size.
+	// maxHeld bounds the bytes of all bodies in memory at once, unless
+	// Options.MaxHeld does. Without it every connection could hold a body of the greatest size.
 	maxHeld = 64 << 20
 
 	// heldParts is how many addresses it takes to fill maxHeld: each can hold that
-	// part of it, or one body of the greatest size. Who is not bound by
-	// maxConnsPerAddress is not bound by this.
+	// part of it, or one body of the greatest size. Who is not bound in the number
+	// of connections is not bound by this.
 	heldParts = 4
 
 	headerTimeout  = 5 * time.Second  // for request line and header
@@ -64,7 +63,16 @@ type Options struct {
 	Hurry <-chan struct{}
 
 	MaxBody  int64 // bytes of one body; 0: 8 MiB
+	MaxHeld  int64 // bytes of all bodies in memory at once; 0: 64 MiB. One body always fits
 	MaxConns int   // connections open at once; 0: 1024
+
+	// MaxConnsPerAddress are connections of one address at once; 0: 64. Trusted
+	// proxies and this machine itself are not bound by it.
+	MaxConnsPerAddress int
+
+	// Route says where a request goes. nil: webhooks go to /hooks/BUCKET and
+	// /v1/webhooks/BUCKET, and all else but GET /healthz gets 404.
+	Route func(r *http.Request) Target
 
 	// Proxies are the networks of proxies whose X-Forwarded-For is believed. It is
 	// asked for every request. nil: none are.
@@ -73,6 +81,17 @@ type Options struct {
 	// LocalOnly refuses what a website in a browser on this machine sends: for an
 	// intake that is for this machine alone.
 	LocalOnly bool
+}
+
+// Target is where a request goes. The first of its fields that is set decides;
+// where none is, there is nothing at that address.
+type Target struct {
+	Handler http.Handler // answers it, within the server's own timeouts; the request is no webhook
+	Reply   *Custom      // is sent at once, without reading the body
+	Bucket  string       // the webhook is for it
+
+	Path    string // of the webhook, "/" at least
+	MaxBody int64  // bytes of its body; 0: Options.MaxBody
 }
 
 // Health is the answer to GET /healthz. Anybody who reaches the intake can read
@@ -93,6 +112,8 @@ type Server struct {
 	hurry    <-chan struct{}
 	maxBody  int64
 	maxConns int
+	perAddr  int
+	route    func(*http.Request) Target
 	local    bool
 	proxies  func() []netip.Prefix
 
@@ -115,6 +136,8 @@ func New(o Options) *Server {
 		hurry:    o.Hurry,
 		maxBody:  o.MaxBody,
 		maxConns: o.MaxConns,
+		perAddr:  cmp.Or(o.MaxConnsPerAddress, defaultConnsPerAddress),
+		route:    o.Route,
 		local:    o.LocalOnly,
 		proxies:  o.Proxies,
 		rates:    newRates(),
@@ -133,11 +156,14 @@ func New(o Options) *Server {
 	if s.maxConns == 0 {
 		s.maxConns = defaultMaxConns
 	}
+	if s.route == nil {
+		s.route = hookTarget
+	}
 	if s.proxies == nil {
 		s.proxies = func() []netip.Prefix { return nil }
 	}
 	s.awaited.max = maxAwaited
-	s.held.max = max(maxHeld, s.maxBody)
+	s.held.max = max(cmp.Or(o.MaxHeld, maxHeld), s.maxBody)
 	s.shares.max = max(s.held.max/heldParts, s.maxBody)
 	return s
 }

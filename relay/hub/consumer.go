@@ -1,0 +1,428 @@
+package hub
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"hookrun/relay/account"
+)
+
+// consumer is a client, or a group of clients, that acknowledges what it gets.
+// Hub.mu guards it.
+type consumer struct {
+	h         *Hub
+	key       string // token, kind and name: a token can't reach another's position
+	group     bool
+	positions map[string]*position // by bucket id
+	members   map[*member]bool     // that are connected and subscribed
+
+	conns   int   // that logged in under its name, subscribed or not
+	handed  int64 // deliveries, to all members
+	pumping bool
+	wake    chan struct{} // of 1: there may be something to hand out; never closed
+}
+
+// position is how far a consumer is in a bucket. Of what it was handed, order
+// holds all behind the first that it has not acknowledged.
+type position struct {
+	bucketID string
+	next     int64          // what is behind it was never handed out
+	order    []int64        // handed out; ascending; its first is not acknowledged
+	acked    map[int64]bool // those of order that are, and those that were before the hub was made
+	pending  []int64        // those of order that nobody has now; ascending
+	current  bool           // the store has nothing behind next but what was published since
+	dirty    bool           // to be saved
+	kept     bool           // was saved once
+	served   int64          // consumer.handed, when something of it was handed out last
+}
+
+// member is a consumer's connection.
+type member struct {
+	of       *consumer
+	conn     *conn
+	joined   bool
+	inflight map[string]sent // by the delivery's id
+	bytes    int             // of these
+	number   int64           // of the last that was handed to it
+	pings    []int64         // number, when each ping was queued that is not answered
+	mute     bool            // it does not answer pings
+}
+
+// sent is a delivery that a member has and has not acknowledged.
+type sent struct {
+	at     *position
+	seq    int64
+	size   int
+	number int64
+}
+
+// A consumer's key is a token's, a kind and a name, with separators between.
+const (
+	keySeparator = "\n" // stands in no token's key
+	kindClient   = "client"
+	kindGroup    = "group"
+)
+
+func consumerKey(token, name string, group bool) string {
+	kind := kindClient
+	if group {
+		kind = kindGroup
+	}
+	return token + keySeparator + kind + keySeparator + name
+}
+
+// newMember returns a client's place among those of its consumer; nil where there
+// are too many consumers. mu is held.
+func (h *Hub) newMember(c *conn, token, name string, group bool) *member {
+	key := consumerKey(token, name, group)
+	if h.consumers[key] == nil && len(h.consumers) >= maxConsumers {
+		h.log.Error("too many clients that acknowledge", "most", maxConsumers, "token", token)
+		return nil
+	}
+	of := h.consumer(key)
+	of.group = group
+	of.conns++
+	return &member{of: of, conn: c, inflight: make(map[string]sent)}
+}
+
+// release gives a place back that newMember gave. A consumer that never subscribed
+// is forgotten. Hub.mu is held.
+func (c *consumer) release() {
+	c.conns--
+	if c.conns == 0 && len(c.positions) == 0 {
+		delete(c.h.consumers, c.key)
+	}
+}
+
+// consumer returns that of a key; mu is held.
+func (h *Hub) consumer(key string) *consumer {
+	c := h.consumers[key]
+	if c == nil {
+		c = &consumer{h: h, key: key, positions: make(map[string]*position), members: make(map[*member]bool), wake: make(chan struct{}, 1)}
+		h.consumers[key] = c
+	}
+	return c
+}
+
+// restore takes a position as it was saved.
+func (c *consumer) restore(s account.Consumer) {
+	c.group = s.Group
+	p := &position{bucketID: s.BucketID, next: s.Acked, acked: make(map[int64]bool), kept: true}
+	for _, seq := range s.Above {
+		p.acked[seq] = true
+	}
+	c.positions[s.BucketID] = p
+}
+
+// position returns that in a bucket; a new one begins at the end. Hub.mu is held.
+func (c *consumer) position(bucketID string) *position {
+	if p := c.positions[bucketID]; p != nil {
+		return p
+	}
+	seq := c.h.last
+	// What a sender waits with for the first client to come is for this one.
+	for _, w := range c.h.waiting {
+		for _, d := range w.ds {
+			if d.log.BucketID == bucketID && d.held() {
+				seq = min(seq, d.log.Seq-1)
+			}
+		}
+	}
+	p := &position{bucketID: bucketID, next: seq, acked: make(map[int64]bool), dirty: true}
+	c.positions[bucketID] = p
+	return p
+}
+
+// keepPositions makes a client's positions, and has them on disk before it is
+// told that it is subscribed: what comes from then on is kept for it.
+func (h *Hub) keepPositions(ctx context.Context, c *conn, f filter) error {
+	h.mu.Lock()
+	kept := true
+	for id := range c.wanted(f, h.o.Book.Now()) {
+		kept = c.member.of.position(id).kept && kept
+	}
+	h.mu.Unlock()
+	if kept {
+		return nil
+	}
+	return h.save(ctx)
+}
+
+// saved is a position as it is stored.
+func (c *consumer) saved(p *position) account.Consumer {
+	s := account.Consumer{Name: c.key, Group: c.group, BucketID: p.bucketID, Acked: p.settled(), Seen: time.Now().UTC()}
+	for seq := range p.acked {
+		s.Above = append(s.Above, seq)
+	}
+	slices.Sort(s.Above)
+	return s
+}
+
+// settled is the Seq up to which everything is acknowledged, or was never for
+// the consumer.
+func (p *position) settled() int64 {
+	if len(p.order) == 0 {
+		return p.next
+	}
+	return p.order[0] - 1
+}
+
+// ack notes that a delivery is acknowledged.
+func (p *position) ack(seq int64) {
+	p.acked[seq], p.dirty = true, true
+	for len(p.order) > 0 && p.acked[p.order[0]] {
+		delete(p.acked, p.order[0])
+		p.order = p.order[1:]
+	}
+}
+
+// skip notes that there is nothing to hand out up to a Seq.
+func (p *position) skip(upTo int64) {
+	p.current = true
+	if upTo <= p.next {
+		return
+	}
+	p.next, p.dirty = upTo, true
+	if len(p.order) == 0 {
+		clear(p.acked)
+	}
+}
+
+// notify has the pump look for something to hand out; Hub.mu is held.
+func (c *consumer) notify() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// followedByOther reports whether a member other than m follows a bucket.
+func (c *consumer) followedByOther(m *member, bucketID string) bool {
+	for other := range c.members {
+		if other != m && other.conn.follows[bucketID] {
+			return true
+		}
+	}
+	return false
+}
+
+// join has a member take part; of a client that is no group the newest
+// connection alone does. Hub.mu is held.
+func (m *member) join() {
+	c := m.of
+	if !c.group {
+		for other := range c.members {
+			c.h.cut(other.conn, closeReplaced, reasonReplaced)
+		}
+	}
+	m.joined = true
+	c.members[m] = true
+	if !c.pumping {
+		c.pumping = true
+		life := c.h.life
+		c.h.wg.Go(func() { c.h.pump(life, c) })
+	}
+}
+
+// leave takes a member out. What it has not acknowledged is for another, or for
+// its next connection. Hub.mu is held.
+func (m *member) leave() {
+	if !m.joined {
+		return
+	}
+	m.joined = false
+	delete(m.of.members, m)
+	for _, s := range m.inflight {
+		s.at.pending = append(s.at.pending, s.seq)
+	}
+	for id, p := range m.of.positions {
+		slices.Sort(p.pending)
+		p.dirty = p.dirty || m.conn.follows[id] // for when it was seen
+	}
+	m.inflight, m.bytes = nil, 0
+	m.of.notify()
+}
+
+// hasRoom reports whether a member may be handed another delivery.
+func (m *member) hasRoom(size int) bool {
+	n := len(m.inflight)
+	return n == 0 || n < windowFrames && m.bytes+size <= windowBytes
+}
+
+// gets reports whether a member is to get what comes in a bucket.
+func (m *member) gets(bucketID string) bool { return m.conn.follows[bucketID] && !m.conn.isOver() }
+
+// room is how many deliveries of a bucket the members may be handed, at most a
+// page.
+func (c *consumer) room(bucketID string) int {
+	room := 0
+	for m := range c.members {
+		if m.gets(bucketID) && m.hasRoom(perDelivery) {
+			room += windowFrames - len(m.inflight)
+		}
+	}
+	return min(room, pageLogs)
+}
+
+// pick returns the member that follows a bucket and has the least to do; nil
+// where none has room.
+func (c *consumer) pick(bucketID string, size int) *member {
+	var best *member
+	for m := range c.members {
+		if m.gets(bucketID) && m.hasRoom(size) && (best == nil || len(m.inflight) < len(best.inflight)) {
+			best = m
+		}
+	}
+	return best
+}
+
+// acked is what a client says when webhooks are safe with it. It reports false
+// when the connection is to end.
+func (c *conn) acked(ids []string) bool {
+	h := c.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := c.member
+	if m == nil || !m.joined {
+		return true
+	}
+	for _, id := range ids {
+		s, ok := m.inflight[id]
+		if !ok {
+			// A name that was damaged on the way: whoever it meant waits in vain.
+			c.finish(closeLost, reasonLost)
+			return false
+		}
+		delete(m.inflight, id)
+		m.bytes -= s.size
+		s.at.ack(s.seq)
+		h.count(s.at.bucketID).Acked++
+	}
+	m.of.notify()
+	if m.of.group {
+		h.hurry() // what another member would get again is bounded by this
+	}
+	return true
+}
+
+// pinged notes what a member had been handed when a ping was queued; Hub.mu is
+// held.
+func (m *member) pinged() {
+	if m.mute = m.mute || len(m.pings) == maxPings; !m.mute {
+		m.pings = append(m.pings, m.number)
+	}
+}
+
+// ponged compares what a client holds with what it was sent before the ping. It
+// reports false when the connection is to end: a frame got lost on the way.
+func (c *conn) ponged(held *int) bool {
+	h := c.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := c.member
+	if m == nil || m.mute || len(m.pings) == 0 {
+		return true
+	}
+	upTo := m.pings[0]
+	m.pings = m.pings[1:]
+	if held == nil {
+		return true
+	}
+	open := 0
+	for _, s := range m.inflight {
+		if s.number <= upTo {
+			open++
+		}
+	}
+	if open > *held {
+		h.log.Warn("webhooks were lost on the way to a client, and are sent again", "token", c.token, "client", c.agent, "lost", open-*held)
+		c.finish(closeLost, reasonLost)
+		return false
+	}
+	return true
+}
+
+// save stores the positions that have changed.
+func (h *Hub) save(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	h.saving.Lock()
+	defer h.saving.Unlock()
+	changed, positions := h.takeDirty()
+	if len(changed) == 0 {
+		return nil
+	}
+	err := h.o.Store.SaveConsumers(ctx, changed)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range positions {
+		p.kept = p.kept || err == nil
+		p.dirty = p.dirty || err != nil
+	}
+	return err
+}
+
+// saveOrTell is save for who can do nothing about an error.
+func (h *Hub) saveOrTell(ctx context.Context) {
+	if err := h.save(ctx); err != nil && ctx.Err() == nil {
+		h.log.Warn("positions of clients are not stored; after a restart they get some webhooks again", "err", err)
+	}
+}
+
+// forget drops the positions that the store has forgotten, as their consumers
+// were away for long.
+func (h *Hub) forget(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	h.saving.Lock() // who is saved now is not forgotten
+	defer h.saving.Unlock()
+	saved, err := h.o.Store.Consumers(ctx)
+	if err != nil {
+		return err
+	}
+	type place struct{ key, bucketID string }
+	known := make(map[place]bool)
+	for _, s := range saved {
+		known[place{s.Name, s.BucketID}] = true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, c := range h.consumers {
+		if c.conns > 0 || c.pumping {
+			continue
+		}
+		for id, p := range c.positions {
+			if p.kept && !p.dirty && !known[place{key, id}] {
+				delete(c.positions, id)
+			}
+		}
+		if len(c.positions) == 0 {
+			delete(h.consumers, key)
+		}
+	}
+	return nil
+}
+
+func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.consumers {
+		for _, p := range c.positions {
+			if p.dirty {
+				p.dirty = false
+				changed = append(changed, c.saved(p))
+				positions = append(positions, p)
+			}
+		}
+	}
+	return changed, positions
+}
+
+// hurry has positions saved at once.
+func (h *Hub) hurry() {
+	select {
+	case h.saveNow <- struct{}{}:
+	default:
+	}
+}
