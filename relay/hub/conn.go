@@ -171,7 +171,7 @@ func (c *conn) read(life context.Context) {
 			return
 		}
 		c.heard()
-		if !c.take(life, data) {
+		if !c.aside(life, data) {
 			// The close frame is on its way; what the client says until it has
 			// read it is of no interest.
 			c.ws.SetReadDeadline(time.Now().Add(goodbyeTime))
@@ -181,6 +181,19 @@ func (c *conn) read(life context.Context) {
 			return
 		}
 	}
+}
+
+// aside is take on a stack of its own, but for who acknowledges all the time: the
+// reader's would stay as large as reading JSON makes it, and that is most of what
+// an idle subscriber costs.
+func (c *conn) aside(life context.Context, data []byte) (goOn bool) {
+	if c.member != nil {
+		return c.take(life, data)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { goOn = c.take(life, data) })
+	wg.Wait()
+	return goOn
 }
 
 // message reads one message. Its bound holds for what it is unpacked too.
@@ -235,7 +248,10 @@ func (c *conn) take(life context.Context, data []byte) bool {
 	r, err := request(data)
 	switch {
 	case c.isOver():
-		return false
+		if err == nil && r.Action == wire.ActionAck {
+			c.acked(r.IDs) // of what it read before the close frame
+		}
+		return true
 	case err != nil:
 		c.finish(websocket.ClosePolicyViolation, reasonRequest)
 		return false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -154,19 +155,6 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 	})
 }
 
-// One delivery is always taken, however large.
-func TestLargeDeliveryIsNotSlowness(t *testing.T) {
-	r := startRelay(t, newMemStore())
-	c := r.plain()
-	body := strings.Repeat("\x01", maxBody)
-	for range 3 {
-		r.post("", body)
-		if got := len(c.webhook().Body); got != maxBody {
-			t.Errorf("body of %d bytes, want %d", got, maxBody)
-		}
-	}
-}
-
 // What no frame can hold harms nobody. Anybody who may send can send that.
 func TestUnsendableWebhook(t *testing.T) {
 	r := startRelay(t, newMemStore())
@@ -196,14 +184,19 @@ func TestStopWritesWhatIsQueued(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var ids []string
 	for i := range all { // the pump has handed out all by then
-		if got := string(clients[1].webhook().Body); got != fmt.Sprint(i) {
+		w := clients[1].webhook()
+		if got := string(w.Body); got != fmt.Sprint(i) {
 			t.Fatalf("body %s, want %d", got, i)
 		}
+		ids = append(ids, w.ID)
 	}
 	var wg sync.WaitGroup
 	wg.Go(r.stop)
-	defer wg.Wait()
+	for !r.hub.hasEnded() {
+		runtime.Gosched()
+	}
 	for _, c := range []*client{clients[0], clients[2]} {
 		for i := range all {
 			if got := string(c.webhook().Body); got != fmt.Sprint(i) {
@@ -211,9 +204,16 @@ func TestStopWritesWhatIsQueued(t *testing.T) {
 			}
 		}
 	}
+	clients[1].ack(ids...) // behind the close frame, and in time
 	for _, c := range clients {
 		if code, reason := c.closed(); code != websocket.CloseServiceRestart || reason != reasonRestarting {
 			t.Errorf("closed with %d %q, want %d %q", code, reason, websocket.CloseServiceRestart, reasonRestarting)
+		}
+	}
+	wg.Wait()
+	for _, s := range r.store.consumers {
+		if s.Acked != all {
+			t.Errorf("position %+v, want all %d acknowledged", s, all)
 		}
 	}
 }

@@ -102,6 +102,8 @@ func TestAcknowledgedAheadIsKept(t *testing.T) {
 	one, two, three := c.webhook(), c.webhook(), c.webhook()
 	c.ack(two.ID)
 	for range 3 {
+		c.say(`{"action":"subscribe"}`)
+		c.want(subscribed) // it was read
 		c.ws.Close()
 		r.stop()
 		r = startRelay(t, store)

@@ -125,7 +125,11 @@ func destination(out *account.Output, path string) string {
 	if out.LockPath {
 		return out.Destination
 	}
-	return strings.TrimSuffix(out.Destination, "/") + path
+	end := len(out.Destination)
+	if i := strings.IndexAny(out.Destination, "?#"); i >= 0 {
+		end = i // the path belongs before these
+	}
+	return strings.TrimSuffix(out.Destination[:end], "/") + path + out.Destination[end:]
 }
 
 // overridden is a header with some of its fields set anew.

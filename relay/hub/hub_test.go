@@ -26,6 +26,8 @@ func TestConsumerGetsWhatCameWhileItWasAway(t *testing.T) {
 	one := c.webhook()
 	c.webhook()
 	c.ack(one.ID)
+	c.say(`{"action":"subscribe"}`)
+	c.want(subscribed) // it was read
 	c.ws.Close()
 	for i := 3; i <= 500; i++ {
 		r.post("", fmt.Sprint(i))

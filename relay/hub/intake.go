@@ -223,7 +223,7 @@ func (h *Hub) logs(b *account.Bucket, in *account.Input, w server.Webhook) ([]*a
 	proto := account.Log{
 		WebhookID: webhook.String(), BucketID: b.ID, InputID: in.ID, Internal: b.Stream, Status: account.StatusReceived,
 		Received: w.Received, Updated: w.Received,
-		Method: w.Method, Path: w.Path, Query: w.Query, Header: w.Header, Body: w.Body, IP: address(w.Remote),
+		Method: w.Method, Path: w.Path, Query: w.Query, Header: shown(b.Auth, w.Header), Body: w.Body, IP: address(w.Remote),
 	}
 	var logs []*account.Log
 	for i := range b.Outputs {
@@ -256,6 +256,17 @@ func (h *Hub) logs(b *account.Bucket, in *account.Input, w server.Webhook) ([]*a
 		l.ID = id.String()
 	}
 	return logs, nil
+}
+
+// shown is a webhook's header without what the sender had to show: that is a
+// secret of the bucket, and for nobody behind it.
+func shown(x account.Auth, h http.Header) http.Header {
+	if x.Type == "" || x.Type == account.AuthNone {
+		return h
+	}
+	h = h.Clone()
+	h.Del("Authorization")
+	return h
 }
 
 // matches reports whether an output is to get a webhook.

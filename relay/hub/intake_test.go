@@ -62,7 +62,25 @@ func TestInputAuth(t *testing.T) {
 			if kept := len(r.store.logs); (kept == 1) != (tt.want == 200) {
 				t.Errorf("%d deliveries are kept", kept)
 			}
+			for _, l := range r.store.logs {
+				if l.Header.Get("Authorization") != "" {
+					t.Errorf("the delivery shows the bucket's secret: %s", l.Header)
+				}
+			}
 		})
+	}
+}
+
+func TestPathGoesBeforeTheQueryOfADestination(t *testing.T) {
+	for _, tt := range []struct{ to, path, want string }{
+		{"http://a/hook", "/", "http://a/hook"},
+		{"http://a/hook/", "/x/y", "http://a/hook/x/y"},
+		{"http://a/hook?b=c", "/x", "http://a/hook/x?b=c"},
+		{"http://a/?b=c/d", "/x", "http://a/x?b=c/d"},
+	} {
+		if got := destination(&account.Output{Destination: tt.to}, tt.path); got != tt.want {
+			t.Errorf("destination(%s, %s) = %s, want %s", tt.to, tt.path, got, tt.want)
+		}
 	}
 }
 
@@ -366,7 +384,7 @@ func TestWaitersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := setup{store: newMemStore(), pipe: true, change: dynamic(outputA)}.start(t)
 		later, body := 0, []byte(strings.Repeat("x", maxBody))
-		for range 100 {
+		for range maxWaitingBytes/(2*maxBody) + 2 {
 			a, err := r.hub.Deliver(t.Context(), webhook(body))
 			if err != nil {
 				t.Fatal(err)

@@ -21,12 +21,12 @@ import (
 func TestConsumersGetAll(t *testing.T) {
 	rounds := 300
 	if testing.Short() {
-		rounds = 30
+		rounds = 20
 	}
 	for seed := range rounds {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, uint64(seed))
-			for range 40 {
+			for range 30 {
 				w.act()
 			}
 			w.settle()
