@@ -40,19 +40,20 @@ func imports() map[string][]string {
 		"actions": {"hookrun/engine", sys},
 
 		// What follows knows nothing of the engine; the database knows nothing at all.
-		"relay":           {"hookrun/relay/wire", websocket},
-		"relay/account":   {uuid},
-		"relay/api":       {"hookrun/relay/account", uuid, "golang.org/x/time"},
-		"relay/certs":     {"golang.org/x/crypto"},
-		"relay/filter":    {"hookrun/relay/account"},
-		"relay/forward":   {"hookrun/relay/account"},
-		"relay/hub":       {"hookrun/relay/account", "hookrun/relay/server", "hookrun/relay/wire", websocket, uuid, "golang.org/x/time"},
-		"relay/manage":    {"hookrun/relay/account"},
-		"relay/metrics":   {"hookrun/relay/account", "hookrun/relay/hub", prometheus},
-		"relay/relaytest": {"hookrun/relay/wire", websocket},
-		"relay/server":    {"golang.org/x/time"},
-		"relay/store":     {"hookrun/engine/database", "hookrun/relay/account", sqlite},
-		"relay/wire":      {},
+		"relay":                 {"hookrun/relay/wire", websocket},
+		"relay/account":         {uuid},
+		"relay/api":             {"hookrun/relay/account", uuid, "golang.org/x/time"},
+		"relay/certs":           {"golang.org/x/crypto"},
+		"relay/certs/certstest": {"github.com/letsencrypt/pebble/v2", "github.com/miekg/dns"},
+		"relay/filter":          {"hookrun/relay/account"},
+		"relay/forward":         {"hookrun/relay/account"},
+		"relay/hub":             {"hookrun/relay/account", "hookrun/relay/server", "hookrun/relay/wire", websocket, uuid, "golang.org/x/time"},
+		"relay/manage":          {"hookrun/relay/account"},
+		"relay/metrics":         {"hookrun/relay/account", "hookrun/relay/hub", prometheus},
+		"relay/relaytest":       {"hookrun/relay/wire", websocket},
+		"relay/server":          {"golang.org/x/time"},
+		"relay/store":           {"hookrun/engine/database", "hookrun/relay/account", sqlite},
+		"relay/wire":            {},
 	}
 }
 

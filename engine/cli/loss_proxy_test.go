@@ -24,7 +24,7 @@ const (
 	// Bytes of each way that are never changed: the upgrade, the key and the
 	// subscription. A line that damages the key has the client wait for a minute,
 	// as after a wrong one.
-	lineSpared = 4 << 10
+	lineSpared = 1 << 10
 )
 
 // faultyLine is a TCP proxy that does to its connections what bad lines do. The
@@ -36,6 +36,7 @@ type faultyLine struct {
 	wg      sync.WaitGroup
 	flipped atomic.Int64 // bytes that were changed
 	cuts    atomic.Int64 // connections that a fault ended
+	carried atomic.Int64 // bytes that servers said
 
 	mu      sync.Mutex // guards all below
 	rng     *rand.Rand
@@ -248,6 +249,9 @@ func (w *lineWay) read(from io.Reader, in chan<- *stream.StreamChunk) {
 		n, err := from.Read(data)
 		if n > 0 {
 			w.passed.Add(int64(n))
+			if !w.up {
+				w.line.carried.Add(int64(n))
+			}
 			in <- &stream.StreamChunk{Data: data[:n], Timestamp: time.Now()}
 		}
 		if err != nil {
@@ -274,7 +278,8 @@ func writeTo(to *net.TCPConn, out <-chan *stream.StreamChunk) {
 // flipToxic changes a byte now and then.
 type flipToxic struct {
 	way   *lineWay
-	every int // bytes between two, at most
+	every int  // bytes between two, at most
+	only  byte // changes bytes of this value alone, into another letter; 0: all, into anything
 }
 
 // Pipe implements toxics.Toxic.
@@ -301,7 +306,14 @@ func (f flipToxic) Pipe(stub *toxics.ToxicStub) {
 // behind them is.
 func (f flipToxic) flip(data []byte, next int) int {
 	for ; next < len(data); next += 1 + f.way.rng.IntN(f.every) {
-		data[next] ^= 1 << f.way.rng.IntN(8)
+		switch f.only {
+		case 0:
+			data[next] ^= 1 << f.way.rng.IntN(8)
+		case data[next]:
+			data[next] ^= 1
+		default:
+			continue
+		}
 		f.way.line.flipped.Add(1)
 	}
 	return next - len(data)

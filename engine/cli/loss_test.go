@@ -32,9 +32,11 @@ const (
 	lossBuckets  = 3
 	lossSenders  = 4       // to each bucket
 	lossBody     = 2 << 10 // bytes
+	lossFill     = 'x'     // most of them
 	lossCommands = 10      // of so many webhooks of the last bucket one runs a command
 	lossLong     = 50_000  // webhooks from which on the test is a long one
 
+	lossFlow    = 64 << 10              // bytes to the runner before something goes wrong
 	lossPause   = 20 * time.Millisecond // of a sender that was not answered
 	lossPoll    = 20 * time.Millisecond
 	lossTimeout = 30 * time.Second  // of a sender
@@ -70,10 +72,11 @@ func TestLoss(t *testing.T) {
 	l.runner.start(t)
 	l.awaitConnected(t) // from then on the relay keeps webhooks for it
 	sending := l.startSenders(t)
-	for !l.enough() {
+	for l.goesOn() {
 		l.trouble(t)
 	}
 	l.line.set(lineFault{})
+	l.await(t, "enough webhooks to be answered", func() bool { return l.ledger.answered() >= *lossWebhooks })
 	sending.stop()
 	l.await(t, "the runner to have executed what was answered", l.caughtUp)
 	l.runner.awaitIdle(t, l)
@@ -140,19 +143,20 @@ func (l *lossRun) relayText() string {
 }
 
 // runnerText has the webhooks of a sender in one lane: it is that which keeps
-// their order.
+// their order. What was damaged and taken all the same matches nothing.
 func (l *lossRun) runnerText() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "relay: {url: \"ws://%s/v1/socket\", key: %s, secret: \"${env:RELAY_SECRET}\"}\nrules:\n", l.line.address(), lossKey)
 	for i := range lossBuckets {
 		fmt.Fprintf(&text, `  - name: b%d
     bucket: b%d
+    when: body.fill matches "^%c+$"
     concurrency: {key: body.s, limit: 1, on_busy: queue}
     actions:
       - file: %s
         write: append
         content: "{{ event.id }} {{ body.s }} {{ body.n }}\n"
-`, i, i, l.runner.files.path(lossFile(i)))
+`, i, i, lossFill, l.runner.files.path(lossFile(i)))
 	}
 	fmt.Fprintf(&text, `  - name: command
     bucket: b%d
@@ -173,9 +177,10 @@ func lossFile(i int) string {
 	return fmt.Sprintf("of-b%d", i)
 }
 
-// enough reports whether the test has seen enough.
-func (l *lossRun) enough() bool {
-	return l.drawn && len(l.deck) == 0 && l.ledger.answered() >= *lossWebhooks
+// goesOn reports whether there is still something to go wrong: everything once,
+// and in a long test again and again.
+func (l *lossRun) goesOn() bool {
+	return !l.drawn || len(l.deck) > 0 || l.form.long && l.ledger.answered() < *lossWebhooks
 }
 
 func (l *lossRun) awaitConnected(t *testing.T) {
@@ -188,8 +193,8 @@ func (l *lossRun) trouble(t *testing.T) {
 	if len(l.deck) == 0 {
 		l.draw()
 	}
-	before := l.ledger.lines()
-	l.await(t, "webhooks to flow", func() bool { return l.ledger.lines() > before })
+	before := l.line.carried.Load()
+	l.await(t, "webhooks to come to the runner", func() bool { return l.line.carried.Load() > before+lossFlow })
 	wait(t, upTo(l.rng, l.form.calm))
 	next := l.deck[0]
 	l.deck = l.deck[1:]
@@ -218,7 +223,8 @@ func lossFaults() []lineFault {
 		return &toxics.SlicerToxic{AverageSize: 100, SizeVariation: 90, Delay: 10}
 	}
 	reset := func(*lineWay) toxics.Toxic { return new(toxics.ResetToxic) }
-	flips := func(w *lineWay) toxics.Toxic { return flipToxic{way: w, every: 16 << 10} }
+	fills := func(w *lineWay) toxics.Toxic { return flipToxic{way: w, every: 4 << 10, only: lossFill} }
+	flips := func(w *lineWay) toxics.Toxic { return flipToxic{way: w, every: 4 << 10} }
 	return []lineFault{
 		{name: "slow", up: slow, down: slow},
 		{name: "narrow", up: narrow, down: narrow},
@@ -230,6 +236,7 @@ func lossFaults() []lineFault {
 		{name: "deaf to the runner", up: deaf, cuts: true, silent: true},
 		{name: "deaf to the relay", down: deaf, cuts: true, silent: true},
 		{name: "damages webhooks", down: flips, cuts: true},
+		{name: "damages bodies, of frames that stay whole", down: fills},
 		{name: "damages acks", up: flips, cuts: true},
 	}
 }
@@ -435,7 +442,7 @@ func (s *lossSending) stop() {
 
 func lossText(sender, n int) string {
 	text := fmt.Sprintf(`{"s":%d,"n":%d,"fill":"`, sender, n)
-	return text + strings.Repeat("x", lossBody-len(text)-2) + `"}`
+	return text + strings.Repeat(string(lossFill), lossBody-len(text)-2) + `"}`
 }
 
 // send reports whether the webhook was answered with 2xx. One that is on its way

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hookrun/relay/certs/certstest"
 )
 
 const tlsInput = "b90f2fe9-621d-4290-9e74-edd5b61325dd"
@@ -121,4 +123,54 @@ rules: [{name: keep, bucket: deploys, actions: [{file: got, content: "{{ raw }}"
 	if !strings.Contains(relayLog.String(), "url=https://"+address) {
 		t.Errorf("the relay prints no https URL:\n%s", &relayLog)
 	}
+}
+
+// TestRelayHasACertificateOfAnAuthority: the relay asks for one at its start, and
+// the authority asks back over HTTP and over TLS.
+func TestRelayHasACertificateOfAnAuthority(t *testing.T) {
+	dir, address, asked := t.TempDir(), freeAddress(), freeAddress()
+	authority := certstest.New(t, certstest.Ports{HTTP: portOf(t, asked), TLS: portOf(t, address)})
+	trusted := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Server.Raw})
+	for name, text := range map[string]string{
+		"authority.pem": string(trusted),
+		"relay.yaml": `
+tokens: [{key: buildbox, secret: relay-s3cret}]
+buckets: [{name: deploys, inputs: [{name: in, id: ` + tlsInput + `}]}]
+tls: {acme: {domains: [hooks.example.org], accept_terms: true, directory: "` + authority.Directory + `"}}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log lockedBuffer
+	program(t, dir, &log, []string{"SSL_CERT_FILE=" + filepath.Join(dir, "authority.pem")},
+		"relay", "-config", "relay.yaml", "-data", "relay", "-listen", address, "-acme-listen", asked)
+
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: authority.Roots, ServerName: "hooks.example.org"},
+	}}
+	defer client.CloseIdleConnections()
+	for end := time.Now().Add(patience); ; wait(t, 20*time.Millisecond) {
+		resp, err := client.Post("https://"+address+"/v1/webhooks/"+tlsInput, "text/plain", strings.NewReader("x"))
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("the sender got %s, want 200", resp.Status)
+			}
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no certificate: %v; the log is\n%s", err, &log)
+		}
+	}
+}
+
+func portOf(t *testing.T, address string) int {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Port
 }

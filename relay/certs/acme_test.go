@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,89 +15,36 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/letsencrypt/pebble/v2/ca"
-	"github.com/letsencrypt/pebble/v2/db"
-	"github.com/letsencrypt/pebble/v2/va"
-	"github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
+	"hookrun/relay/certs/certstest"
 )
 
 const domain = "hooks.example.org"
 
-// authority is a local one. It finds every name at 127.0.0.1.
+// authority is a local one, with the listeners where it looks for answers.
 type authority struct {
-	directory string
-	client    *http.Client
-	roots     *x509.CertPool
-	orders    atomic.Int64 // made at it
-
-	http, tls net.Listener // where it looks for answers to challenges
+	*certstest.Authority
+	http, tls net.Listener
 }
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
-	t.Setenv("PEBBLE_AUTHZREUSE", "0")
-	a := &authority{http: listen(t), tls: listen(t), roots: x509.NewCertPool()}
+	a := &authority{http: listen(t), tls: listen(t)}
 	t.Cleanup(func() {
 		a.http.Close()
 		a.tls.Close()
 	})
-	quiet := log.New(io.Discard, "", 0)
-	store := db.NewMemoryStore()
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "90 days"}})
-	checker := va.New(quiet, port(a.http), port(a.tls), true, names(t), store)
-	front := wfe.New(quiet, store, checker, issuer, []string{"authority.test"}, true, false, 1, 1)
-	handler := front.Handler()
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/order-plz" {
-			a.orders.Add(1)
-		}
-		handler.ServeHTTP(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	a.directory, a.client = srv.URL+wfe.DirectoryPath, srv.Client()
-	t.Cleanup(a.client.CloseIdleConnections)
-	if root := issuer.GetRootCert(0); root != nil {
-		a.roots.AddCert(root.Cert)
-	}
+	a.Authority = certstest.New(t, certstest.Ports{HTTP: port(a.http), TLS: port(a.tls)})
 	return a
 }
 
 func port(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
 
-// names serves the DNS, and returns where.
-func names(t *testing.T) string {
-	t.Helper()
-	ln := listen(t)
-	srv := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg)
-		m.SetReply(q)
-		if q.Question[0].Qtype == dns.TypeA {
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)}}
-		}
-		w.WriteMsg(m)
-	})}
-	started := make(chan struct{})
-	srv.NotifyStartedFunc = func() { close(started) }
-	var wg sync.WaitGroup
-	wg.Go(func() { srv.ActivateAndServe() })
-	<-started
-	t.Cleanup(func() {
-		srv.Shutdown()
-		wg.Wait()
-	})
-	return ln.Addr().String()
-}
-
 func (a *authority) options(t *testing.T, cache string) Options {
-	return Options{Domains: []string{domain}, Cache: cache, AcceptTerms: true, Email: "ops@example.org", Directory: a.directory, HTTPClient: a.client}
+	return Options{Domains: []string{domain}, Cache: cache, AcceptTerms: true, Email: "ops@example.org", Directory: a.Directory, HTTPClient: a.Client}
 }
 
 // run runs r until the test ends or stop is called, and waits for it.
@@ -142,7 +87,7 @@ func newRenewer(t *testing.T, o Options) *Renewer {
 // trusted reports what a client that trusts the authority thinks of what is shown.
 func (a *authority) trusted(t *testing.T, addr string) error {
 	t.Helper()
-	conn, err := tls.Dial("tcp", addr, &tls.Config{ServerName: domain, RootCAs: a.roots})
+	conn, err := tls.Dial("tcp", addr, &tls.Config{ServerName: domain, RootCAs: a.Roots})
 	if err != nil {
 		return err
 	}
@@ -182,7 +127,7 @@ func TestCertificateByTLSALPN01(t *testing.T) {
 // testRestart: what the cache holds is shown, and nobody is asked.
 func (a *authority) testRestart(t *testing.T, cache string) {
 	t.Helper()
-	orders := a.orders.Load()
+	orders := a.Orders.Load()
 	r := newRenewer(t, a.options(t, cache))
 	if got := r.Missing(); got != nil {
 		t.Errorf("after a restart: missing %q, want none", got)
@@ -194,7 +139,7 @@ func (a *authority) testRestart(t *testing.T, cache string) {
 	}
 	stop := run(t, r)
 	stop()
-	if got := a.orders.Load(); got != orders {
+	if got := a.Orders.Load(); got != orders {
 		t.Errorf("a restart made %d orders, want none", got-orders)
 	}
 	ln := listen(t)
@@ -203,7 +148,7 @@ func (a *authority) testRestart(t *testing.T, cache string) {
 		t.Errorf("after a restart a client says %v", err)
 	}
 	other := a.options(t, cache)
-	other.Directory = strings.Replace(a.directory, "127.0.0.1", "localhost", 1)
+	other.Directory = strings.Replace(a.Directory, "127.0.0.1", "localhost", 1)
 	if got := newRenewer(t, other).Missing(); len(got) != 1 {
 		t.Errorf("what one authority gave is taken for another's")
 	}
@@ -263,8 +208,8 @@ func TestCertificateByHTTP01(t *testing.T) {
 	if err := a.trusted(t, ln.Addr().String()); err != nil {
 		t.Errorf("a client that trusts the authority says %v", err)
 	}
-	if a.orders.Load() != 2 || len(r.answers) != 0 {
-		t.Errorf("%d orders, %d answers left, want one order for each kind, and none", a.orders.Load(), len(r.answers))
+	if a.Orders.Load() != 2 || len(r.answers) != 0 {
+		t.Errorf("%d orders, %d answers left, want one order for each kind, and none", a.Orders.Load(), len(r.answers))
 	}
 }
 

@@ -21,11 +21,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"hookrun/relay/certs/certstest"
 )
 
 func TestMain(m *testing.M) {
 	// The local authority has no way to stop its queue.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(certstest.QueueFunction))
 }
 
 // made is a certificate for tests, and its key, as files hold them.
