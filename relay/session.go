@@ -297,6 +297,10 @@ func (s *session) react(live context.Context, f wire.Status) error {
 		s.answer.Stop()
 		s.forgetEarlier()
 		s.c.connected(s.acking)
+		if len(f.Unknown) > 0 {
+			s.c.opts.Log.Warn("the relay has no such buckets, or does not show them to this key: nothing comes of them",
+				"relay", s.c.host, "buckets", f.Unknown)
+		}
 	case f.Status == wire.StatusGap && s.acking:
 		s.noteGaps(f.Gaps)
 	default:

@@ -357,7 +357,7 @@ func (r *relaying) serve(ctx context.Context, p Process) error {
 		address = relayListen
 	}
 	if r.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
-		return withHint(err, "%s", listenHint(address))
+		return withHint(err, "%s", listenHint(address, err))
 	}
 	if err := r.firstKey(ctx, p); err != nil {
 		r.socket.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -306,7 +307,7 @@ func (r *running) listen(ctx context.Context) error {
 	}
 	var err error
 	if r.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
-		return withHint(err, "%s", listenHint(address))
+		return withHint(err, "%s", listenHint(address, err))
 	}
 	r.intake = server.New(server.Options{
 		Inbox: inbox{r.engine, r.answers()}, Log: r.log, Health: r.health, Hurry: r.hurry, LocalOnly: local,
@@ -319,9 +320,12 @@ func (r *running) answers() answers {
 	return answers{engine: r.engine, desk: &control.Local{Store: r.store, Live: r.engine}}
 }
 
-func listenHint(address string) string {
+func listenHint(address string, err error) string {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return "an address has a port, as in -listen :8080 or -listen 127.0.0.1:8080"
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return "ports below 1024 are for root, or for a program with the right to them: setcap cap_net_bind_service=+ep " + os.Args[0] + ", or AmbientCapabilities=CAP_NET_BIND_SERVICE in its systemd unit"
 	}
 	return "-listen ADDRESS takes another one; is another hookrun, or another program, there already?"
 }

@@ -28,6 +28,7 @@ type Bucket struct {
 	LargeWebhooks bool     `json:"large_webhooks"` // bodies of up to 64 MiB in place of 3 MiB
 	CronID        string   `json:"cron_id"`
 	Managed       bool     `json:"managed,omitempty"` // ours: the relay's file says what it is
+	Heard         bool     `json:"heard,omitempty"`   // ours: somebody subscribed to it once
 	Hasty         bool     `json:"hasty,omitempty"`   // ours: senders get their 2xx before the webhook is on disk
 	Auth          Auth     `json:"auth"`
 	Inputs        []Input  `json:"inputs"`

@@ -151,7 +151,7 @@ func TestEachEndpoint(t *testing.T) {
 		{"create token", "POST", "/v1/tokens", `{"description":"x","scopes":{"buckets":["deploys"],"tunnels":null},"api_access":"disabled"}`, 201, `{"key":"$id"}`},
 		{"token with a bad scope", "POST", "/v1/tokens", `{"scopes":{"buckets":[""]}}`, 400, `{"message":"scopes.buckets: '' is no name or id of a bucket"}`},
 		{"token with odd access", "POST", "/v1/tokens", `{"api_access":"some"}`, 400, `{"message":"api_access: want enabled or disabled"}`},
-		{"update token", "PUT", "/v1/tokens/scoped", `{"description":"y","active":false}`, 200, `{"id":"scoped","description":"y","active":false,"scopes":{"buckets":[]}}`},
+		{"update token", "PUT", "/v1/tokens/scoped", `{"description":"y","active":false}`, 200, `{"id":"scoped","description":"y","active":false,"scopes":{"buckets":["deploys","mine"]}}`},
 		{"widen token", "PUT", "/v1/tokens/scoped", `{"scopes":{"buckets":null,"tunnels":null},"api_access":"disabled"}`, 200, `{"scopes":{"buckets":[],"tunnels":[]},"api_access":"disabled","active":true}`},
 		{"update no token", "PUT", "/v1/tokens/none", `{}`, 404, `{"message":"token 'none' not found"}`},
 		{"delete token", "DELETE", "/v1/tokens/scoped", "", 200, `{"id":"scoped","status":"deleted"}`},

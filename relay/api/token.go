@@ -15,19 +15,22 @@ import (
 // 285 bits.
 const secretLen = 48
 
-// tokenBody is what can be set of a token. Of a token that exists, an absent
-// active or api_access is kept; absent scopes are none, as clients take them away
-// so.
+// tokenBody is what can be set of a token. Of a token that exists, what is absent
+// is kept, but for the description and, in a body that says api_access, the
+// scopes: clients that send all there is take them away so. One that sends a part
+// must not open the token to all buckets.
 type tokenBody struct {
-	Description string         `json:"description"`
-	Scopes      account.Scopes `json:"scopes"`
-	Active      *bool          `json:"active"`
-	APIAccess   string         `json:"api_access"`
+	Description string          `json:"description"`
+	Scopes      *account.Scopes `json:"scopes"`
+	Active      *bool           `json:"active"`
+	APIAccess   string          `json:"api_access"`
 }
 
 func (body *tokenBody) apply(t *account.Token) error {
 	t.Description = body.Description
-	t.Scopes = body.Scopes
+	if body.Scopes != nil || body.APIAccess != "" {
+		t.Scopes = or(body.Scopes, account.Scopes{})
+	}
 	t.Active = or(body.Active, t.Active)
 	switch body.APIAccess {
 	case "":

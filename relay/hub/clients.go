@@ -1,16 +1,68 @@
 package hub
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"hookrun/relay/account"
 )
 
-// Clients are the subscribers that are connected, in the order in which they
-// came. What waits for a consumer is left out: see Waiting.
-func (h *Hub) Clients() []account.Client {
+// Clients are the subscribers: those that are connected, in the order in which
+// they came, then those that acknowledge and are away, by name.
+func (h *Hub) Clients(ctx context.Context) ([]account.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	saved, err := h.savedPlaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := h.look(saved)
+	counted := make(map[backlog]int64)
+	clients := make([]account.Client, 0, len(all))
+	for _, k := range all {
+		if err := h.countBacklogs(ctx, k, counted); err != nil {
+			return nil, err
+		}
+		clients = append(clients, k.client)
+	}
+	return clients, nil
+}
+
+// place is a consumer in a bucket.
+type place struct{ key, bucketID string }
+
+func (h *Hub) savedPlaces(ctx context.Context) (map[place]account.Consumer, error) {
+	saved, err := h.o.Store.Consumers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	places := make(map[place]account.Consumer, len(saved))
+	for _, s := range saved {
+		places[place{s.Name, s.BucketID}] = s
+	}
+	return places, nil
+}
+
+// backlog is what is kept in a bucket behind a Seq.
+type backlog struct {
+	bucketID string
+	behind   int64
+}
+
+// known is a client as it is told, and what is still to be counted.
+type known struct {
+	client account.Client
+	behind map[string]backlog // by the name of the bucket
+	acked  map[string]int64   // of these, acknowledged; by the name of the bucket
+}
+
+// look returns the clients, without what waits for them.
+func (h *Hub) look(saved map[place]account.Consumer) []known {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a := h.o.Book.Now()
@@ -21,25 +73,108 @@ func (h *Hub) Clients() []account.Client {
 		}
 	}
 	slices.SortFunc(conns, func(a, b *conn) int { return a.number - b.number })
-	clients := make([]account.Client, 0, len(conns))
+	all := make([]known, 0, len(conns))
 	for _, c := range conns {
-		name, version, _ := strings.Cut(c.agent, "/")
-		k := account.Client{AccessTokenKey: c.token, IP: c.ip.String(), Type: name, Version: version, SubscribedAt: account.At(c.since)}
-		for id := range c.follows {
-			if b := a.Bucket(id); b != nil {
-				k.Buckets = append(k.Buckets, b.Name)
-			}
-		}
-		slices.Sort(k.Buckets)
-		if m := c.member; m != nil {
-			k.Acks, k.Waiting = true, int64(len(m.inflight))
-			if m.of.group {
-				_, k.Group, _ = strings.Cut(m.of.key, keySeparator+kindGroup+keySeparator)
-			}
-		}
-		clients = append(clients, k)
+		all = append(all, c.known(a, saved))
 	}
-	return clients
+	var away []known
+	for _, c := range h.consumers {
+		if c.conns > 0 {
+			continue
+		}
+		if k := c.away(a, saved); len(k.client.Buckets) > 0 {
+			away = append(away, k)
+		}
+	}
+	slices.SortFunc(away, func(a, b known) int {
+		return cmp.Or(strings.Compare(a.client.Name, b.client.Name), strings.Compare(a.client.AccessTokenKey, b.client.AccessTokenKey),
+			strings.Compare(a.client.Group, b.client.Group))
+	})
+	return append(all, away...)
+}
+
+// known is a client that is connected; Hub.mu is held.
+func (c *conn) known(a *account.Account, saved map[place]account.Consumer) known {
+	name, version, _ := strings.Cut(c.agent, "/")
+	k := known{client: account.Client{AccessTokenKey: c.token, IP: c.ip.String(), Type: name, Version: version, SubscribedAt: account.At(c.since)}}
+	if c.member != nil {
+		k.client.Acks = true
+		c.member.of.tell(&k, a, saved, maps.Clone(c.follows))
+		return k
+	}
+	for id := range c.follows {
+		if b := a.Bucket(id); b != nil {
+			k.client.Buckets = append(k.client.Buckets, b.Name)
+		}
+	}
+	slices.Sort(k.client.Buckets)
+	return k
+}
+
+// away is a consumer that is not connected; Hub.mu is held.
+func (c *consumer) away(a *account.Account, saved map[place]account.Consumer) known {
+	k := known{client: account.Client{Acks: true, Away: true}}
+	k.client.AccessTokenKey, _, _ = strings.Cut(c.key, keySeparator)
+	in := make(map[string]bool, len(c.positions))
+	for id := range c.positions {
+		in[id] = true
+		if seen := account.At(saved[place{c.key, id}].Seen); seen.After(k.client.LastSeen.Time) {
+			k.client.LastSeen = seen
+		}
+	}
+	c.tell(&k, a, saved, in)
+	return k
+}
+
+// tell says of a consumer its name, and how far it is in some buckets, by id;
+// Hub.mu is held.
+func (c *consumer) tell(k *known, a *account.Account, saved map[place]account.Consumer, in map[string]bool) {
+	k.client.Name = c.key[strings.LastIndex(c.key, keySeparator)+len(keySeparator):]
+	if c.group {
+		k.client.Group = k.client.Name
+	}
+	k.behind, k.acked = make(map[string]backlog), make(map[string]int64)
+	for id := range in {
+		b, p := a.Bucket(id), c.positions[id]
+		if b == nil || p == nil {
+			continue
+		}
+		k.client.Buckets = append(k.client.Buckets, b.Name)
+		// Retention moves what is saved, and not what is in memory.
+		behind := max(p.settled(), saved[place{c.key, id}].Acked)
+		if behind >= c.h.last {
+			continue
+		}
+		k.behind[b.Name] = backlog{id, behind}
+		for seq := range p.acked {
+			if seq > behind {
+				k.acked[b.Name]++
+			}
+		}
+	}
+	slices.Sort(k.client.Buckets)
+}
+
+// countBacklogs counts what waits for a client. What was counted before is in
+// counted.
+func (h *Hub) countBacklogs(ctx context.Context, k known, counted map[backlog]int64) error {
+	for name, b := range k.behind {
+		n, ok := counted[b]
+		if !ok {
+			var err error
+			if n, err = h.o.Store.Waiting(ctx, b.bucketID, b.behind); err != nil {
+				return err
+			}
+			counted[b] = n
+		}
+		if n = max(n-k.acked[name], 0); n > 0 {
+			if k.client.Waiting == nil {
+				k.client.Waiting = make(map[string]int64)
+			}
+			k.client.Waiting[name] = n
+		}
+	}
+	return nil
 }
 
 // Stats is a bucket's Counts and what is there now.

@@ -1,8 +1,10 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"hookrun/relay/account"
@@ -45,6 +47,7 @@ type member struct {
 	inflight map[string]sent // by the delivery's id
 	bytes    int             // of these
 	number   int64           // of the last that was handed to it
+	served   int64           // consumer.handed, when it was handed something last
 	pings    []int64         // number, when each ping was queued that is not answered
 	mute     bool            // it does not answer pings
 }
@@ -83,7 +86,44 @@ func (h *Hub) newMember(c *conn, token, name string, group bool) *member {
 	of := h.consumer(key)
 	of.group = group
 	of.conns++
+	h.adopt(of, kindAndName(key))
 	return &member{of: of, conn: c, inflight: make(map[string]sent)}
+}
+
+// kindAndName is a key without its token.
+func kindAndName(key string) string {
+	_, rest, _ := strings.Cut(key, keySeparator)
+	return rest
+}
+
+// adopt has a new consumer go on where the same client was under another token: a
+// key is renewed by making another. A client's id is long and random, so whoever
+// says it is that client; a group's name is not, so its old token has to be gone.
+// mu is held.
+func (h *Hub) adopt(of *consumer, name string) {
+	if len(of.positions) > 0 {
+		return
+	}
+	for key, c := range h.consumers {
+		if c == of || c.conns > 0 || len(c.positions) == 0 || kindAndName(key) != name || of.group && h.usable(key) {
+			continue
+		}
+		of.positions = c.positions
+		for _, p := range of.positions {
+			p.dirty, p.kept = true, false
+		}
+		delete(h.consumers, key)
+		h.left = append(h.left, key)
+		h.log.Info("a client goes on under another token", "buckets", len(of.positions))
+		return
+	}
+}
+
+// usable reports whether the token of a consumer's key still gives access.
+func (h *Hub) usable(key string) bool {
+	token, _, _ := strings.Cut(key, keySeparator)
+	t := h.o.Book.Now().Token(token)
+	return t != nil && t.Active
 }
 
 // release gives a place back that newMember gave. A consumer that never subscribed
@@ -115,12 +155,17 @@ func (c *consumer) restore(s account.Consumer) {
 	c.positions[s.BucketID] = p
 }
 
-// position returns that in a bucket; a new one begins at the end. Hub.mu is held.
+// position returns that in a bucket. A new one begins at the end or, where nobody
+// has ever subscribed to the bucket, at the beginning: what was sent before the
+// first client came is for it. Hub.mu is held.
 func (c *consumer) position(bucketID string) *position {
 	if p := c.positions[bucketID]; p != nil {
 		return p
 	}
 	seq := c.h.last
+	if b := c.h.o.Book.Now().Bucket(bucketID); b != nil && !b.Heard {
+		seq = 0
+	}
 	// What a sender waits with for the first client to come is for this one.
 	for _, w := range c.h.waiting {
 		for _, d := range w.ds {
@@ -270,11 +315,17 @@ func (c *consumer) room(bucketID string) int {
 func (c *consumer) pick(bucketID string, size int) *member {
 	var best *member
 	for m := range c.members {
-		if m.gets(bucketID) && m.hasRoom(size) && (best == nil || len(m.inflight) < len(best.inflight)) {
+		if m.gets(bucketID) && m.hasRoom(size) && (best == nil || m.idler(best)) {
 			best = m
 		}
 	}
 	return best
+}
+
+// idler reports whether m has less to do than o or, where both have as much, was
+// handed something longer ago. The order of a small map is no fair dice.
+func (m *member) idler(o *member) bool {
+	return cmp.Or(cmp.Compare(len(m.inflight), len(o.inflight)), cmp.Compare(m.served, o.served)) < 0
 }
 
 // acked is what a client says when webhooks are safe with it. It reports false
@@ -349,11 +400,14 @@ func (h *Hub) save(ctx context.Context) error {
 	defer cancel()
 	h.saving.Lock()
 	defer h.saving.Unlock()
-	changed, positions := h.takeDirty()
-	if len(changed) == 0 {
+	changed, positions, left := h.takeDirty()
+	if len(changed)+len(left) == 0 {
 		return nil
 	}
 	err := h.o.Store.SaveConsumers(ctx, changed)
+	if err == nil {
+		err = h.forgetLeft(ctx, left)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range positions {
@@ -361,6 +415,19 @@ func (h *Hub) save(ctx context.Context) error {
 		p.dirty = p.dirty || err != nil
 	}
 	return err
+}
+
+// forgetLeft has the store forget the consumers whose positions others have now.
+func (h *Hub) forgetLeft(ctx context.Context, left []string) error {
+	for _, key := range left {
+		if err := h.o.Store.ForgetConsumer(ctx, key); err != nil {
+			h.mu.Lock()
+			h.left = append(h.left, left...)
+			h.mu.Unlock()
+			return err
+		}
+	}
+	return nil
 }
 
 // saveOrTell is save for who can do nothing about an error.
@@ -404,9 +471,10 @@ func (h *Hub) forget(ctx context.Context) error {
 	return nil
 }
 
-func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position) {
+func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position, left []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	left, h.left = h.left, nil
 	for _, c := range h.consumers {
 		for _, p := range c.positions {
 			if p.dirty {
@@ -416,7 +484,7 @@ func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position) {
 			}
 		}
 	}
-	return changed, positions
+	return changed, positions, left
 }
 
 // hurry has positions saved at once.

@@ -421,3 +421,103 @@ func TestFeedsAreForgotten(t *testing.T) {
 		t.Errorf("%d feeds, %d counts, want 1 and none", n, len(r.hub.counts))
 	}
 }
+
+// TestFirstClientGetsWhatCameBefore: a sender may be set up before there is
+// anybody; later clients begin at the end.
+func TestFirstClientGetsWhatCameBefore(t *testing.T) {
+	r := startRelay(t, newMemStore())
+	r.post("", "1")
+	r.post("", "2")
+	c := r.acking("box", "")
+	for _, want := range []string{"1", "2"} {
+		w := c.webhook()
+		if got := string(w.Body); got != want {
+			t.Errorf("body %s, want %s", got, want)
+		}
+		c.ack(w.ID)
+	}
+	other := r.acking("other", "")
+	r.post("", "3")
+	if got := string(other.webhook().Body); got != "3" {
+		t.Errorf("body %s, want 3", got)
+	}
+}
+
+// TestPlainClientIsHeardToo: after it nobody gets what came before.
+func TestPlainClientIsHeardToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setup{store: newMemStore(), pipe: true}.start(t)
+		r.plain()
+		synctest.Wait()
+		r.post("", "1")
+		c := r.acking("box", "")
+		r.post("", "2")
+		if got := string(c.webhook().Body); got != "2" {
+			t.Errorf("body %s, want 2", got)
+		}
+	})
+}
+
+// TestClientGoesOnUnderAnotherToken: a key is renewed by making another one.
+func TestClientGoesOnUnderAnotherToken(t *testing.T) {
+	for _, tt := range []struct {
+		name, group string
+		oldGone     bool
+		want        string // the first that it gets under the other token
+	}{
+		{"a client is known by its id", "", false, "waits"},
+		{"a group is not", "g", false, "new"},
+		{"unless its token is gone", "g", true, "waits"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testAnotherToken(t, tt.group, tt.oldGone, tt.want) })
+		})
+	}
+}
+
+func testAnotherToken(t *testing.T, group string, oldGone bool, want string) {
+	store := newMemStore()
+	r := setup{store: store, pipe: true}.start(t)
+	r.edit(func(a *account.Account) {
+		a.Tokens = append(a.Tokens, account.Token{ID: "second", Active: true, SecretHash: account.HashSecret(secret)})
+	})
+	c := r.acking("box", group)
+	r.post("", "first")
+	c.ack(c.webhook().ID)
+	synctest.Wait()
+	c.ws.Close()
+	synctest.Wait()
+	r.post("", "waits")
+	if oldGone {
+		r.edit(func(a *account.Account) {
+			a.Tokens = slices.DeleteFunc(a.Tokens, func(t account.Token) bool { return t.ID == "key" })
+		})
+	}
+	c = r.dial()
+	c.say(`{"action":"auth","key":"second","secret":%q,"client":"box","group":%q,"features":["ack","resume"]}`, secret, group)
+	c.want(acknowledges)
+	c.say(`{"action":"subscribe"}`)
+	c.want(subscribed)
+	r.post("", "new")
+	if got := string(c.webhook().Body); got != want {
+		t.Errorf("body %s, want %s", got, want)
+	}
+	left := 0
+	for _, saved := range store.consumers {
+		if strings.HasPrefix(saved.Name, "key"+keySeparator) {
+			left++
+		}
+	}
+	if (left == 0) != (want == "waits") {
+		t.Errorf("%d positions are left under the old token", left)
+	}
+}
+
+func TestBucketsThatAreNotThereAreTold(t *testing.T) {
+	r := startRelay(t, newMemStore())
+	c := r.dial()
+	c.say(`{"action":"auth","key":"key","secret":%q,"client":"box","features":["ack"]}`, secret)
+	c.want(acknowledges)
+	c.say(`{"action":"subscribe","buckets":["deploys","deploy"]}`)
+	c.want(`{"type":"status","status":"subscribed","message":"subscribed to buckets: deploys, deploy","unknown":["deploy"]}`)
+}

@@ -71,6 +71,7 @@ type Hub struct {
 	feeds     map[string]*feed     // by bucket id
 	recent    []*delivery          // of all feeds, the oldest first
 	bytes     int                  // of recent
+	left      []string             // keys whose positions another consumer has now: for the store to forget
 	consumers map[string]*consumer // by key
 	waiting   map[string]*waiter   // by the id of each delivery that may answer
 	waiters   quota                // of waiting

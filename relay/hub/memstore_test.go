@@ -208,6 +208,21 @@ func (m *memStore) SaveConsumers(_ context.Context, cs []account.Consumer) error
 	return nil
 }
 
+func (m *memStore) ForgetConsumer(_ context.Context, name string) error {
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for key, c := range m.consumers {
+		if c.Name == name {
+			delete(m.consumers, key)
+		}
+	}
+	m.gaps = slices.DeleteFunc(m.gaps, func(g account.Gap) bool { return g.Consumer == name })
+	return nil
+}
+
 func (m *memStore) Gaps(_ context.Context, consumer string) ([]account.Gap, error) {
 	unlock, err := m.lock()
 	if err != nil {

@@ -53,6 +53,7 @@ type world struct {
 	published [worldBuckets][]int
 	gone      map[int]bool // that retention took
 	views     map[string]*view
+	heard     bool // somebody has subscribed
 }
 
 // user is a client; of a group several share a view.
@@ -162,8 +163,11 @@ func (w *world) connect(u *user) {
 	if !u.view.began {
 		u.view.began = true
 		for b := range u.view.since {
-			u.view.since[b] = w.n
+			if w.heard { // else it gets what came before anybody
+				u.view.since[b] = w.n
+			}
 		}
+		w.heard = true
 	}
 	w.mu.Unlock()
 	c.say(`{"action":"subscribe","buckets":["b0","b1","b2"]}`)

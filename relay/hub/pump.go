@@ -231,7 +231,7 @@ func (h *Hub) give(c *consumer, p *position, d *delivery, again bool) bool {
 		return false
 	}
 	c.handed++
-	p.served = c.handed
+	p.served, m.served = c.handed, c.handed
 	m.number++
 	m.inflight[d.log.ID] = sent{p, d.log.Seq, size, m.number}
 	m.bytes += size

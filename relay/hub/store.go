@@ -43,6 +43,9 @@ type Store interface {
 	// above it stays so.
 	SaveConsumers(ctx context.Context, cs []account.Consumer) error
 
+	// ForgetConsumer forgets the positions and gaps of a name.
+	ForgetConsumer(ctx context.Context, name string) error
+
 	// Gaps returns what retention took from a consumer, the oldest first;
 	// ForgetGaps forgets those, once they were told.
 	Gaps(ctx context.Context, consumer string) ([]account.Gap, error)

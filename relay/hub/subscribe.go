@@ -117,6 +117,7 @@ func (c *conn) subscribe(ctx context.Context, r wire.Request) bool {
 			return false
 		}
 	}
+	h.heard(ctx, c, f)
 	var gaps []account.Gap
 	if c.member != nil {
 		gaps = h.gaps(ctx, c)
@@ -127,7 +128,12 @@ func (c *conn) subscribe(ctx context.Context, r wire.Request) bool {
 		return false
 	}
 	a := h.o.Book.Now()
-	c.status(wire.Status{Status: wire.StatusSubscribed, Message: textSubscribed + strings.Join(h.told(c, f, a), ", ")})
+	answer := wire.Status{Status: wire.StatusSubscribed, Message: textSubscribed + strings.Join(h.told(c, f, a), ", ")}
+	unseen := c.unseen(f, a)
+	if c.member != nil {
+		answer.Unknown = unseen // others know no such word
+	}
+	c.status(answer)
 	c.filter, c.since = f, time.Now()
 	first := !c.subscribed
 	c.subscribed = true
@@ -139,8 +145,37 @@ func (c *conn) subscribe(ctx context.Context, r wire.Request) bool {
 		h.deliverHeld(c)
 	}
 	h.mu.Unlock()
+	if len(unseen) > 0 && h.refusals.Allow() {
+		h.log.Warn("a client asks for buckets that there are not, or that its token does not see: it gets nothing of them",
+			"remote", c.ip, "token", c.token, "client", c.agent, "buckets", cut(strings.Join(unseen, ", ")))
+	}
 	h.tell(ctx, c, a, gaps)
 	return true
+}
+
+// heard notes which buckets somebody subscribes to for the first time: the next
+// new client begins at their end. Where that can't be noted, it begins at the
+// beginning too.
+func (h *Hub) heard(ctx context.Context, c *conn, f filter) {
+	a := h.o.Book.Now()
+	h.mu.Lock()
+	ids := maps.Keys(c.wanted(f, a))
+	h.mu.Unlock()
+	unheard := slices.DeleteFunc(slices.Collect(ids), func(id string) bool { return a.Bucket(id).Heard })
+	if len(unheard) == 0 {
+		return
+	}
+	err := h.o.Book.Edit(ctx, func(a *account.Account) error {
+		for _, id := range unheard {
+			if b := a.Bucket(id); b != nil {
+				b.Heard = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.log.Warn("that buckets have a subscriber is not stored", "err", err)
+	}
 }
 
 // told is what a client is told that it is subscribed to: what it asked for, or
@@ -177,6 +212,15 @@ func (c *conn) wanted(f filter, a *account.Account) map[string]bool {
 		}
 	}
 	return ids
+}
+
+// unseen are the buckets that a client asked for in vain.
+func (c *conn) unseen(f filter, a *account.Account) []string {
+	t := a.Token(c.token)
+	return slices.DeleteFunc(slices.Clone(f.names), func(name string) bool {
+		b := a.Bucket(name)
+		return b != nil && t != nil && t.Sees(b)
+	})
 }
 
 // follow has a client get what its filter says, and nothing else; mu is held.

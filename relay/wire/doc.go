@@ -11,6 +11,7 @@
 // and a relay says Statuses and Webhooks:
 //
 //	{"type":"status","status":"authenticated","message":"…","features":["ack"]}
+//	{"type":"status","status":"subscribed","message":"…","unknown":["misspelt"]}
 //	{"type":"status","status":"gap","message":"…","gaps":[{"bucket_id":"…","bucket_name":"…","count":1,"from":1,"to":2,"reason":"…"}]}
 //	{"type":"webhook","meta":{"id":"…",…,"received_at":1700000000000,"sum":"e3069283"},
 //	    "headers":{"A":["b"]},"query":"","body":"…","method":"POST","body_base64":"…"}

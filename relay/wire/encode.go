@@ -19,6 +19,9 @@ func EncodeStatus(s Status) []byte {
 	if len(s.Gaps) > 0 {
 		b = appendGaps(append(b, `,"gaps":`...), s.Gaps)
 	}
+	if len(s.Unknown) > 0 {
+		b = appendStrings(append(b, `,"unknown":`...), s.Unknown)
+	}
 	return append(b, '}')
 }
 

@@ -23,6 +23,7 @@ type Status struct {
 	Status, Message string
 	Features        []string // of StatusAuthenticated: those that hold for this connection
 	Gaps            []Gap    // of StatusGap
+	Unknown         []string // of StatusSubscribed: buckets that were asked for in vain
 }
 
 // Gap is webhooks of one bucket that a relay took and can't send any more.
@@ -106,6 +107,7 @@ func decodeStatus(data []byte) (Status, error) {
 		Message  string          `json:"message"`
 		Features json.RawMessage `json:"features"`
 		Gaps     json.RawMessage `json:"gaps"`
+		Unknown  json.RawMessage `json:"unknown"`
 	}
 	if err := unmarshal(data, &w); err != nil {
 		return Status{}, err
@@ -115,6 +117,10 @@ func decodeStatus(data []byte) (Status, error) {
 	case s.Status == StatusAuthenticated && w.Features != nil:
 		if json.Unmarshal(w.Features, &s.Features) != nil || len(s.Features) > maxFeatures {
 			s.Features = nil // another relay's word for something else
+		}
+	case s.Status == StatusSubscribed && w.Unknown != nil:
+		if json.Unmarshal(w.Unknown, &s.Unknown) != nil || len(s.Unknown) > maxBuckets {
+			s.Unknown = nil // as above
 		}
 	case s.Status == StatusGap && w.Gaps != nil:
 		if err := unmarshal(w.Gaps, &s.Gaps); err != nil {
