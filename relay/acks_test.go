@@ -516,6 +516,31 @@ func TestGapsAreTold(t *testing.T) {
 	})
 }
 
+func TestBucketsThatTheRelayHasNotAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{Unknown: []string{"deploy"}}, Options{Buckets: []string{"deploy", "alerts"}}, nil)
+		subscribed(t, srv)
+		synctest.Wait()
+		if !strings.Contains(r.logs.String(), "nothing comes of them") || !strings.Contains(r.logs.String(), "buckets=[deploy]") {
+			t.Errorf("log = %s, want it to name the bucket", r.logs)
+		}
+	})
+}
+
+// TestDamagedSubscriptionIsMadeAgain: a name that the client did not say was
+// damaged on the way there.
+func TestDamagedSubscriptionIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, r := bubble(t, relaytest.Options{Unknown: []string{"depl0ys"}}, Options{Buckets: []string{"deploys"}}, nil)
+		if err := srv.WaitFrames(t.Context(), "subscribe", 3); err != nil {
+			t.Fatal(err)
+		}
+		if s := r.Status(); s.Connected || s.LastError != errDamaged.Error() {
+			t.Errorf("status = %+v, want it to try again for %v", s, errDamaged)
+		}
+	})
+}
+
 func TestGapsWithoutAcksAreIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, r := bubble(t, relaytest.Options{}, Options{ClientID: "c1"}, nil)

@@ -110,6 +110,9 @@ func (s *session) run(ctx, handing context.Context) (up time.Duration, err error
 	err = context.Cause(live)
 	s.goodbye(err, readEnded)
 	up = s.c.disconnected(ctx, err)
+	if s.resumes && s.c.opts.Group != "" {
+		s.dropEarlier(nil) // another of the group gets them now
+	}
 	wg.Wait() // for the reader: until its last message is in the queue
 	return up, err
 }
@@ -295,6 +298,9 @@ func (s *session) react(live context.Context, f wire.Status) error {
 	case f.Status == wire.StatusSubscribed && s.phase == subscribing:
 		s.phase = streaming
 		s.answer.Stop()
+		if slices.ContainsFunc(f.Unknown, func(b string) bool { return !slices.Contains(s.c.opts.Buckets, b) }) {
+			return errDamaged // what was asked for got there as something else
+		}
 		s.forgetEarlier()
 		s.c.connected(s.acking)
 		if len(f.Unknown) > 0 {
@@ -312,10 +318,14 @@ func (s *session) react(live context.Context, f wire.Status) error {
 // forgetEarlier drops what waits of earlier connections where it comes again, so
 // that a relay that is lost again and again does not fill the memory.
 func (s *session) forgetEarlier() {
-	if !s.resumes {
-		return
+	if s.resumes {
+		s.dropEarlier(s.acks)
 	}
-	n := s.c.queue.forget(s.acks)
+}
+
+// dropEarlier drops what waits of other connections than that of l.
+func (s *session) dropEarlier(l *ledger) {
+	n := s.c.queue.forget(l)
 	if n == 0 {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ written: each comes through the relay to the URL, and the sender gets what the
 server answers. No rules file is read, and nothing is kept.
 
 Method, query, headers and body arrive as they were sent; a path behind that of
-the input is put behind the URL's. Each webhook is a line: when, method, path,
+the input is put behind the URL's. A port alone is one of this machine. Each webhook is a line: when, method, path,
 status, time taken and size of the answer.
 
 The key is read from RELAY_KEY and RELAY_SECRET, so that it stands in no list of
@@ -35,6 +36,7 @@ takes it.
 
 Examples:
   hookrun forward -bucket deploys http://localhost:3000/hooks
+  hookrun forward -bucket deploys 3000
   hookrun forward -relay https://relay.example.com -bucket deploys http://localhost:3000
   hookrun forward -bucket deploys -save testdata -retries 3 http://localhost:3000
 
@@ -47,6 +49,8 @@ const (
 	forwardTimeout = 30 * time.Second // of one request, by default
 	forwardStop    = 5 * time.Second  // for what is being sent at the end
 	listTimeout    = 10 * time.Second // for the relay to say where webhooks come in
+
+	mendEvery = 250 * time.Millisecond // it is looked why the relay is not connected
 )
 
 const hostedRelay = "wss://my.webhookrelay.com/v1/socket"
@@ -121,14 +125,21 @@ func (o *forwardOptions) complete(words []string, getenv func(string) string) er
 	return nil
 }
 
-// localURL reads where to send webhooks; http:// may be left out.
-func localURL(text string) (string, error) {
-	if !strings.Contains(text, "://") {
+// localURL reads where to send webhooks; http:// may be left out, and so may the
+// host of this machine before a port.
+func localURL(given string) (string, error) {
+	text := given
+	host, path, _ := strings.Cut(text, "/")
+	_, err := strconv.ParseUint(strings.TrimPrefix(host, ":"), 10, 16)
+	switch isPort := err == nil; {
+	case isPort:
+		text = "http://localhost:" + strings.TrimPrefix(host, ":") + "/" + path
+	case !strings.Contains(text, "://"):
 		text = "http://" + text
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("%q is no http or https URL", text)
+		return "", fmt.Errorf("%q is no http or https URL", given)
 	}
 	return u.String(), nil
 }
@@ -197,9 +208,10 @@ func (f *forwarding) finish(giveUp context.CancelFunc) {
 	bound.Wait()
 }
 
-// greet says where webhooks come from, once the relay is connected.
+// greet says where webhooks come from, once the relay is connected, and until then
+// what may help.
 func (f *forwarding) greet(ctx context.Context, from *relay.Client) {
-	if from.AwaitConnected(ctx) != nil {
+	if !f.awaitConnected(ctx, from) {
 		return
 	}
 	lines := []string{fmt.Sprintf("webhooks of %s go to %s", strings.Join(f.options.buckets, ", "), shownURL(f.options.to))}
@@ -220,6 +232,51 @@ func (f *forwarding) greet(ctx context.Context, from *relay.Client) {
 	for _, text := range lines {
 		fmt.Fprintln(f.out, printable(text)) // whole, to be copied
 	}
+}
+
+// awaitConnected waits for the relay. If it can be seen from how that fails what
+// would mend it, that is said, once.
+func (f *forwarding) awaitConnected(ctx context.Context, from *relay.Client) bool {
+	for said := false; ; {
+		waiting, cancel := context.WithTimeout(ctx, mendEvery)
+		err := from.AwaitConnected(waiting)
+		cancel()
+		switch {
+		case err == nil:
+			return true
+		case ctx.Err() != nil:
+			return false
+		}
+		if text := mendRelay(f.options.relay, from.Status().LastError); text != "" && !said {
+			said = true
+			f.mu.Lock()
+			fmt.Fprintln(f.out, text)
+			f.mu.Unlock()
+		}
+	}
+}
+
+// mendRelay is what mends an address of a relay that can't be connected to, or its
+// certificate; "" where that can't be told. Of an error of the client there is the
+// text alone.
+func mendRelay(address, failure string) string {
+	secure := strings.HasPrefix(address, "wss:") || strings.HasPrefix(address, "https:")
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(failure, part) })
+	}
+	switch {
+	case secure && has("first record does not look like a TLS handshake"):
+		return "the relay speaks no TLS at that port: is it http://?"
+	case !secure && has("malformed HTTP", "answered 400"):
+		return "the relay speaks TLS at that port, it seems: begin -relay, or RELAY_URL, with https://"
+	case has("x509: certificate is valid for", "x509: cannot validate certificate for", "not valid for any names"):
+		return "the relay's certificate is for another name: use the one that it is for"
+	case has("x509: certificate signed by unknown authority", "x509: “"):
+		return "this machine does not trust who signed the relay's certificate: SSL_CERT_FILE=ca.pem names a file with that one's certificate"
+	case has("x509: certificate has expired"):
+		return "the relay's certificate is not valid now: is it to be renewed, and does this machine's clock go right?"
+	}
+	return ""
 }
 
 // shownURL leaves out what may be secret.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -293,6 +294,10 @@ func TestForwardOptions(t *testing.T) {
 		want    forwardOptions
 	}{
 		{"from the environment", forwardOptions{}, []string{"localhost:3000/x"}, keys, "", forwardOptions{relay: "ws://127.0.0.1:9/r/v1/socket", key: "k", secret: "s", to: "http://localhost:3000/x"}},
+		{"a port", forwardOptions{}, []string{"3000"}, keys, "", forwardOptions{relay: "ws://127.0.0.1:9/r/v1/socket", key: "k", secret: "s", to: "http://localhost:3000/"}},
+		{"a port and a colon", forwardOptions{}, []string{":3000"}, keys, "", forwardOptions{relay: "ws://127.0.0.1:9/r/v1/socket", key: "k", secret: "s", to: "http://localhost:3000/"}},
+		{"a port and a path", forwardOptions{}, []string{":3000/a?b"}, keys, "", forwardOptions{relay: "ws://127.0.0.1:9/r/v1/socket", key: "k", secret: "s", to: "http://localhost:3000/a?b"}},
+		{"no host", forwardOptions{}, []string{":http"}, keys, `":http" is no http or https URL`, forwardOptions{}},
 		{"flags count", forwardOptions{relay: "https://r.example", key: "f"}, []string{"https://x"}, keys, "", forwardOptions{relay: "wss://r.example/v1/socket", key: "f", secret: "s", to: "https://x"}},
 		{"the hosted relay", forwardOptions{key: "k", secret: "s"}, []string{"http://x"}, env(), "", forwardOptions{relay: hostedRelay, key: "k", secret: "s", to: "http://x"}},
 		{"no URL", forwardOptions{}, nil, keys, "the URL of your server is missing", forwardOptions{}},
@@ -331,16 +336,88 @@ func TestForwardSaysWhereWebhooksComeFrom(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer srv.Close()
 	f := startForward(t, srv.URL)
-	want := fmt.Sprintf("webhooks of b go to %s\n  %s/v1/webhooks/", srv.URL, f.relay.HTTPURL)
+	awaitText(t, f.out, fmt.Sprintf("webhooks of b go to %s\n  %s/v1/webhooks/", srv.URL, f.relay.HTTPURL))
+}
+
+// awaitText waits until a text is printed.
+func awaitText(t *testing.T, out *lockedBuffer, want string) {
+	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for !strings.Contains(f.out.String(), want) {
+	for !strings.Contains(out.String(), want) {
 		select {
 		case <-look.C:
 		case <-deadline.C:
-			t.Fatalf("it printed\n%s\nwant\n%s", f.out, want)
+			t.Fatalf("it printed\n%s\nwant\n%s", out, want)
 		}
+	}
+}
+
+func TestForwardSaysWhyThereIsNoRelay(t *testing.T) {
+	secure, plain := quietServer(), quietServer()
+	secure.StartTLS()
+	defer secure.Close()
+	plain.Start()
+	defer plain.Close()
+	for _, tt := range []struct{ name, relay, want string }{
+		{"plain to TLS", "http://" + secure.Listener.Addr().String(), "with https://"},
+		{"TLS to plain", "https://" + plain.Listener.Addr().String(), "is it http://?"},
+		{"certificate of a stranger", secure.URL, "SSL_CERT_FILE="},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var out, errs lockedBuffer
+			ended := make(chan int, 1)
+			go func() {
+				ended <- Main(ctx, []string{"forward", "-relay", tt.relay, "-key", "buildbox", "-secret", "relay-s3cret", "-bucket", "b", "3000"}, Process{Stdout: &out, Stderr: &errs})
+			}()
+			defer func() {
+				cancel()
+				<-ended
+			}()
+			awaitText(t, &out, tt.want)
+		})
+	}
+}
+
+func TestRelayOfAnotherNameOrTime(t *testing.T) {
+	for failure, want := range map[string]string{
+		"connect to relay: tls: failed to verify certificate: x509: certificate is valid for a, not b":           "for another name",
+		"connect to relay: tls: failed to verify certificate: x509: certificate has expired or is not yet valid": "is not valid now",
+		"connect to relay: answered 400 Bad Request":                                                             "",
+		"": "",
+	} {
+		if got := mendRelay("wss://b/v1/socket", failure); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("mendRelay of %q = %q, want %q", failure, got, want)
+		}
+	}
+}
+
+// quietServer is one that answers 404 and logs nothing.
+func quietServer() *httptest.Server {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	return srv
+}
+
+func TestForwardTellsOfTheServersCertificate(t *testing.T) {
+	secure, plain := quietServer(), quietServer()
+	secure.StartTLS()
+	defer secure.Close()
+	plain.Start()
+	defer plain.Close()
+	for _, tt := range []struct{ name, to, want string }{
+		{"certificate of a stranger", secure.URL, "does not trust the certificate of your server on "},
+		{"TLS to plain", "https://" + plain.Listener.Addr().String(), "speaks no TLS: is it http://?"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := startForward(t, tt.to)
+			if log := f.send(t, relaytest.Webhook{}); log.StatusCode != 502 {
+				t.Errorf("the sender gets %+v, want a 502", log)
+			}
+			awaitText(t, f.out, tt.want)
+		})
 	}
 }

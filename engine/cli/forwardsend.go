@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -262,6 +264,8 @@ func (f *forwarding) mend(err error) string {
 	var bad *badWebhook
 	var dns *net.DNSError
 	var ue *url.Error
+	var name x509.HostnameError
+	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "hookrun was told to end before it was answered"
@@ -273,6 +277,12 @@ func (f *forwarding) mend(err error) string {
 		return "connection refused: is your server running on " + host + "?"
 	case errors.As(err, &dns):
 		return "there is no host " + host + ": is it spelled right?"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "your server on " + host + " speaks no TLS: is it http://?"
+	case errors.As(err, &name):
+		return "the certificate of your server is for another name than " + host + ": use the one that it is for"
+	case errors.As(err, &cert):
+		return "this machine does not trust the certificate of your server on " + host + ": SSL_CERT_FILE=ca.pem names a file with that of who signed it; or use http://"
 	case errors.As(err, &ue):
 		err = ue.Err // without the URL, which may hold secrets
 	}

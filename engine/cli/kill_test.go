@@ -333,3 +333,5 @@ func (p *producers) stop() []string {
 	defer p.mu.Unlock()
 	return p.acked
 }
+
+func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }

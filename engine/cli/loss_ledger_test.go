@@ -31,6 +31,7 @@ type lossLedger struct {
 	written int // lines of the buckets' files
 	done    map[lossHook]bool
 	open    int // of acks that are not done
+	ahead   int // of open, while senders go on
 }
 
 // lossHook is a webhook.
@@ -49,8 +50,8 @@ type lossLine struct {
 	hook  lossHook
 }
 
-func newLossLedger(files *daemonFiles) *lossLedger {
-	l := &lossLedger{files: files, done: make(map[lossHook]bool)}
+func newLossLedger(files *daemonFiles, ahead int) *lossLedger {
+	l := &lossLedger{files: files, ahead: ahead, done: make(map[lossHook]bool)}
 	l.grown = sync.NewCond(&l.mu)
 	return l
 }
@@ -86,9 +87,17 @@ func (l *lossLedger) count(n *int) int {
 	return *n
 }
 
+// allow changes how far the runner may be behind.
+func (l *lossLedger) allow(more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ahead += more
+	l.grown.Broadcast()
+}
+
 // room waits until the runner is not too far behind. It reports false when ctx
 // ended.
-func (l *lossLedger) room(ctx context.Context, ahead int) bool {
+func (l *lossLedger) room(ctx context.Context) bool {
 	stop := context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -97,7 +106,7 @@ func (l *lossLedger) room(ctx context.Context, ahead int) bool {
 	defer stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for ctx.Err() == nil && l.open > ahead {
+	for ctx.Err() == nil && l.open > l.ahead {
 		l.grown.Wait()
 	}
 	return ctx.Err() == nil

@@ -37,6 +37,7 @@ const (
 	lossLong     = 50_000  // webhooks from which on the test is a long one
 
 	lossFlow    = 64 << 10              // bytes to the runner before something goes wrong
+	lossBurst   = 400                   // webhooks that come to the relay while it is killed
 	lossPause   = 20 * time.Millisecond // of a sender that was not answered
 	lossPoll    = 20 * time.Millisecond
 	lossTimeout = 30 * time.Second  // of a sender
@@ -129,7 +130,7 @@ func newLossRun(t *testing.T, seed uint64) *lossRun {
 	l.runner = &lossProgram{files: runnerFiles, args: []string{"-rules", "rules.yaml", "-data", "data", "-listen", runnerFiles.address}}
 	l.relay.write(t, l.relayText())
 	l.runner.write(t, l.runnerText())
-	l.ledger = newLossLedger(runnerFiles)
+	l.ledger = newLossLedger(runnerFiles, l.form.ahead)
 	return l
 }
 
@@ -208,9 +209,20 @@ func (l *lossRun) draw() {
 		l.deck = append(l.deck, func(t *testing.T) { l.spoil(t, f) })
 	}
 	for range 2 {
-		l.deck = append(l.deck, func(t *testing.T) { l.sample(t); l.relay.again(t) }, l.runner.again)
+		l.deck = append(l.deck, l.killRelay, l.runner.again)
 	}
 	l.rng.Shuffle(len(l.deck), func(i, j int) { l.deck[i], l.deck[j] = l.deck[j], l.deck[i] })
+}
+
+// killRelay kills the relay while senders wait for its answer, even where they
+// would have to wait for the runner.
+func (l *lossRun) killRelay(t *testing.T) {
+	l.sample(t)
+	l.ledger.allow(lossBurst)
+	enough := l.ledger.answered() + 1 + l.rng.IntN(lossBurst/2)
+	l.await(t, "webhooks to come to the relay", func() bool { return l.ledger.answered() >= enough })
+	l.relay.again(t)
+	l.ledger.allow(-lossBurst)
 }
 
 // lossFaults are the faults of the line.
@@ -266,7 +278,7 @@ func (l *lossRun) faultTime(f lineFault) time.Duration {
 func (l *lossRun) goOn(t *testing.T) {
 	n := l.rng.IntN(6)
 	switch {
-	case n < 4 && !l.form.long, n < 1:
+	case n < 5 && !l.form.long, n < 1:
 		l.runner.again(t)
 	case !l.form.long:
 		l.line.cutAll()
@@ -420,7 +432,7 @@ func (l *lossRun) startSenders(t *testing.T) *lossSending {
 		url := "http://" + l.relay.files.address + "/v1/webhooks/" + input
 		for i := range lossSenders {
 			s.wg.Go(func() {
-				for n := 0; l.ledger.room(ctx, l.form.ahead); n++ {
+				for n := 0; l.ledger.room(ctx); n++ {
 					if s.send(url, lossText(i, n)) {
 						l.ledger.answer(b, i, n)
 					} else {
@@ -464,6 +476,9 @@ func (l *lossRun) check(t *testing.T) {
 	}
 	if l.relay.kills < 2 || l.runner.kills < 2 || l.line.cuts.Load() == 0 {
 		t.Errorf("%d kills of the relay, %d of the runner, %d connections cut: the test shows nothing", l.relay.kills, l.runner.kills, l.line.cuts.Load())
+	}
+	if l.ledger.sent() == l.ledger.answered() {
+		t.Error("no sender was left without an answer: the kills of the relay show nothing")
 	}
 	if n := l.counts["dropped"]; n != 0 {
 		t.Errorf("the relay says that it dropped %d", n)

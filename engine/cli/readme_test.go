@@ -67,8 +67,8 @@ func TestReadmeRelayFileLoads(t *testing.T) {
 			t.Fatalf("this relay.yaml of the README does not load: %v\n%s", problems, text)
 		}
 		a := &account.Account{}
-		if left := ensure(a, f, time.Now()); len(left) > 0 || len(a.Buckets) != 1 || len(a.Tokens) != 1 {
-			t.Errorf("the account has %d buckets and %d tokens, want one of each", len(a.Buckets), len(a.Tokens))
+		if left := ensure(a, f, time.Now()); len(left) > 0 || len(a.Buckets) != 1 || len(a.Tokens) != 2 {
+			t.Errorf("the account has %d buckets and %d tokens, want one and two", len(a.Buckets), len(a.Tokens))
 		}
 	}
 }

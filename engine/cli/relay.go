@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -59,6 +60,7 @@ const (
 	relayMaxConns     = 20_000 // subscribers keep theirs open
 	relayConnsPerAddr = 1024   // many may stand behind one router
 	relayMaxHeld      = 256 << 20
+	relayMaxAwait     = 1024
 	challengeTimeout  = 10 * time.Second
 	relayListen       = ":8080"
 	relayTLSListen    = ":443"
@@ -187,9 +189,24 @@ func (r *relaying) withFlags(f *rules.RelayFile) (*rules.RelayFile, error) {
 	if f.TLS != nil {
 		return nil, withHint(fmt.Errorf("-acme %s: %s has tls: already", domain, r.options.config), "leave one of them out")
 	}
+	if !isDomain(domain) {
+		return nil, &usageError{fmt.Sprintf("-acme %s: no certificate can be had for that", r.options.acme), "-acme hooks.example.org: a name in the DNS that leads to this machine"}
+	}
 	f.TLS = &rules.RelayTLS{ACME: &rules.RelayACME{Domains: []string{domain}}}
 	f.PublicURL = cmp.Or(f.PublicURL, "https://"+domain)
 	return f, nil
+}
+
+// isDomain reports whether a name is one that an authority may know: labels of
+// letters, digits and inner hyphens, two at least, the last no number (RFC 1123).
+func isDomain(name string) bool {
+	labels := strings.Split(name, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return false
+		}
+	}
+	return len(labels) > 1 && len(name) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
 // withStore runs the store for as long as anything may write to it.
@@ -226,7 +243,7 @@ func (r *relaying) open(ctx context.Context) error {
 	from := func(q *http.Request) netip.Addr { return r.intake.Address(q) }
 	r.hub, err = hub.New(ctx, hub.Options{
 		Store: r.store, Book: r.book, Guard: guard, Address: from, Match: new(outputRules).match,
-		Wake: func() { r.forward.Wake() }, Strict: func() bool { return r.file.Load().Strict }, Log: r.log,
+		Wake: func() { r.forward.Wake() }, Strict: func() bool { return r.file.Load().Strict }, Own: r.own, Senders: api.NewGuard(), Log: r.log,
 	})
 	if err != nil {
 		return err
@@ -246,7 +263,8 @@ func (r *relaying) open(ctx context.Context) error {
 	r.metrics = r.scrape()
 	r.intake = server.New(server.Options{
 		Inbox: r.hub, Log: r.log, Health: r.health, Hurry: r.hurry, Route: r.route,
-		MaxConns: relayMaxConns, MaxConnsPerAddress: relayConnsPerAddr, MaxHeld: relayMaxHeld,
+		Nothing:  "webhooks go to /v1/webhooks/INPUT, clients connect to /v1/socket",
+		MaxConns: relayMaxConns, MaxConnsPerAddress: relayConnsPerAddr, MaxHeld: relayMaxHeld, MaxAwait: relayMaxAwait,
 		Proxies: func() []netip.Prefix { return r.file.Load().Proxies },
 	})
 	return nil
@@ -282,12 +300,19 @@ func (r *relaying) route(q *http.Request) server.Target {
 // scrape answers Prometheus, and nobody who may not see all buckets.
 func (r *relaying) scrape() http.Handler {
 	return r.api.Protect(metrics.Handler(metrics.Options{
-		Book: r.book.Now, Stats: r.hub.Stats, Log: r.log,
+		Book: r.book.Now, Stats: r.hub.Stats, Log: r.log, TurnedAway: r.turnedAway,
 		Kept: func(ctx context.Context) (metrics.Kept, error) {
 			n, err := r.store.Sizes(ctx)
 			return metrics.Kept{Deliveries: n.Deliveries, Bytes: n.Bytes}, err
 		},
 	}))
+}
+
+// turnedAway counts the requests that were not taken as webhooks.
+func (r *relaying) turnedAway() map[string]int64 {
+	all := r.intake.TurnedAway()
+	all["unknown"] += r.hub.UnknownInputs()
+	return all
 }
 
 // health is for everybody who reaches the relay: the log says more.
@@ -309,6 +334,15 @@ func (r *relaying) ready(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	fmt.Fprintf(w, "{\"ok\":%t,\"reason\":%q}\n", h.OK, h.Reason)
+}
+
+// own reports whether a host name is the relay's own, as far as it can know.
+func (r *relaying) own(host string) bool {
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || strings.EqualFold(host, "localhost") {
+		return true
+	}
+	u, err := url.Parse(r.file.Load().PublicURL)
+	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), host)
 }
 
 // publicURL is what URLs begin with: what the file says, else what the request
@@ -433,7 +467,7 @@ func (r *relaying) firstKey(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
-	url := r.publicURL(nil)
+	base := r.publicURL(nil)
 	fmt.Fprintf(p.Stdout, `This relay has no key yet. Here is one; the secret is shown only now:
 
   export RELAY_URL=%s
@@ -449,7 +483,7 @@ A hookrun with rules connects with key and secret set, and in its rules
 
   relay: {url: "%s"}
 
-`, url, key, secret, socketURL(url))
+`, base, key, secret, socketURL(base))
 	return nil
 }
 

@@ -41,7 +41,7 @@ type relayTaker struct {
 
 // handle hands a message to the engine. An error asks for it once more.
 func (t *relayTaker) handle(ctx context.Context, m relay.Message) error {
-	if t.test.takes(m) { // no event, and nothing runs
+	if t.test.takes(m) || isTest(t.wanted.Secret, m) { // no event, and nothing runs
 		t.to.Send(relay.Response{ID: m.ID, Outcome: relay.OutcomeSent, Deadline: asked(m).Add(answerWindow)})
 		return nil
 	}

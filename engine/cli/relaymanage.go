@@ -34,6 +34,9 @@ func relayWords() []command {
 // manageRelay runs the word that args begin with: it sets up a relay that runs, or
 // looks into it.
 func manageRelay(ctx context.Context, p Process, args []string) error {
+	if args[0] == "check" {
+		return &usageError{"relay: check is no word of it", "hookrun check -config relay.yaml reads a relay's file, and prints every problem"}
+	}
 	return pickWord(ctx, p, "relay", relayWords(), args)
 }
 

@@ -27,7 +27,7 @@ func allRelayCommands(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, c := range relayWords() {
-		for _, word := range append([]string{""}, "list", "create", "show", "update", "delete", "enable", "disable", "resend", "follow") {
+		for _, word := range append([]string{""}, "list", "create", "show", "update", "delete", "enable", "disable", "resend", "follow", "forget") {
 			args := strings.Fields(wordOf(c) + " " + word + " -h")
 			var out, errs bytes.Buffer
 			if code := Main(t.Context(), append([]string{"relay"}, args...), Process{Stdout: &out, Stderr: &errs}); code == exitOK {
@@ -168,13 +168,13 @@ func TestWindowsOfAnID(t *testing.T) {
 	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	hex := strconv.FormatInt(at.UnixMilli(), 16)
 	hex = strings.Repeat("0", 12-len(hex)) + hex
-	got := windows(hex[:8] + "-" + hex[8:] + "-7a2c")
+	got := beginnings(hex[:8] + "-" + hex[8:] + "-7a2c")
 	if len(got) != 2 || got[0].From.After(at) || got[0].To.Before(at) || got[0].To.Sub(got[0].From) > 10*time.Second {
 		t.Errorf("windows of an id of %s: %+v", at, got)
 	}
 	for _, id := range []string{"0", "0197f3c2", "zzzzzzzz-zzzz", "b90f2fe9-621d-4290", "äöüäöüäö-äöüä"} {
-		if got := windows(id); len(got) != 1 || got[0] != (manage.LogsQuery{}) {
-			t.Errorf("windows(%s) = %+v, want the last deliveries", id, got)
+		if got := beginnings(id); len(got) != 1 || got[0] != (manage.LogsQuery{}) {
+			t.Errorf("beginnings(%s) = %+v, want the last deliveries", id, got)
 		}
 	}
 }

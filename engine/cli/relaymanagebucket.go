@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,6 +48,10 @@ With -auth senders have to show something: basic:USER a password, token a token
 (Authorization: Bearer). It is read from -auth-secret-file; without it one is made
 and printed.
 
+-stream off has it go to outputs of the relay itself alone, and to no subscriber.
+-durable off has senders answered before a webhook is on disk: faster, and what
+comes in the moment before a crash is lost.
+
 Examples:
   hookrun relay buckets create deploys
   hookrun relay buckets create deploys -description 'pushes to main'
@@ -75,6 +80,7 @@ secret and prints it: the old one ends.
 Examples:
   hookrun relay buckets update deploys -description 'all pushes' -large
   hookrun relay buckets update alerts -auth none
+  hookrun relay buckets update alerts -durable off
   hookrun relay buckets update deploys -rename releases
 
 Exit codes: 0 done, 1 it could not, 2 wrong usage.`
@@ -125,6 +131,7 @@ type bucketOptions struct {
 	relay                                     relayFlags
 	description, rename, auth, authSecretFile string
 	large                                     bool
+	stream, durable                           onOff
 }
 
 func (o *bucketOptions) add(fs *flag.FlagSet) {
@@ -133,6 +140,21 @@ func (o *bucketOptions) add(fs *flag.FlagSet) {
 	fs.StringVar(&o.auth, "auth", "none", "what senders have to show: none, basic:USER or token, as `WAY`")
 	fs.StringVar(&o.authSecretFile, "auth-secret-file", "", "`FILE` that holds the password or token of -auth; without it one is made")
 	fs.BoolVar(&o.large, "large", false, "take bodies of up to 64 MiB in place of 3 MiB")
+	fs.Var(&o.stream, "stream", "whether subscribers get its webhooks: `on|off`; of a new bucket on")
+	fs.Var(&o.durable, "durable", "whether senders are answered once a webhook is on disk, not before: `on|off`; of a new bucket on")
+}
+
+// onOff is a flag that says on or off. It is no switch: it has to say which.
+type onOff bool
+
+func (f *onOff) String() string { return "" }
+
+func (f *onOff) Set(text string) error {
+	if text != "on" && text != "off" {
+		return errors.New("want on or off")
+	}
+	*f = text == "on"
+	return nil
 }
 
 // apply sets what stands on the command line. made is the secret that was made for
@@ -143,6 +165,12 @@ func (o *bucketOptions) apply(fs *flag.FlagSet, b *account.Bucket) (made string,
 	}
 	if given(fs, "large") {
 		b.LargeWebhooks = o.large
+	}
+	if given(fs, "stream") {
+		b.Stream = bool(o.stream)
+	}
+	if given(fs, "durable") {
+		b.Hasty = !bool(o.durable)
 	}
 	b.Name = cmp.Or(o.rename, b.Name)
 	switch {

@@ -14,7 +14,7 @@ const relayInputsManual = `hookrun relay inputs [list] [flags]
 hookrun relay inputs create|update|delete -bucket BUCKET NAME [flags]
 
 Lists the inputs of a relay, or of one bucket, each with the URL that webhooks are
-sent to.
+sent to, and its id.
 
   create NAME   make one, and print its URL
   update NAME   change what the flags say
@@ -136,8 +136,8 @@ func runRelayInputs(ctx context.Context, p Process, c command, args []string) er
 				all = append(all, inputRow{in, b.Name})
 			}
 		}
-		return printList(p, all, o.json, "inputs", []string{"NAME", "BUCKET", "URL"}, func(in *inputRow) []string {
-			return []string{printable(in.Name), printable(in.Bucket), printable(in.URL)}
+		return printList(p, all, o.json, "inputs", []string{"NAME", "BUCKET", "URL", "ID"}, func(in *inputRow) []string {
+			return []string{printable(in.Name), printable(in.Bucket), printable(in.URL), printable(in.ID)}
 		})
 	})
 }

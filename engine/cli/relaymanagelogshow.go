@@ -21,6 +21,8 @@ const relayLogsShowManual = `hookrun relay logs show ID [flags]
 Prints everything about a delivery: the request as it came, with its headers and
 body, and what the destination answered. They may hold secrets of the sender.
 
+Where there was no answer, why says what kept the relay from getting one.
+
 Of a body the first 16 KiB are shown where they are text. -body prints it alone,
 all of it and as it came; to a terminal, characters that it would obey as escapes.
 
@@ -35,7 +37,7 @@ const relayLogsResendManual = `hookrun relay logs resend ID [flags]
 
 Sends a delivery again: where it went, or to -output. It gets an id of its own,
 which is printed. With -unless-sent nothing happens where it has reached its
-destination already.
+destination already; whether an earlier resend of it has does not count.
 
 Examples:
   hookrun relay logs resend 0197f3c2-8a1b-7a2c
@@ -56,7 +58,7 @@ func findLog(ctx context.Context, client *manage.Client, id string) (manage.Log,
 	if account.IsID(id) {
 		return client.Log(ctx, id)
 	}
-	for _, q := range windows(id) {
+	for _, q := range beginnings(id) {
 		all, err := lastLogs(ctx, client, q, idWindow)
 		if err != nil {
 			return manage.Log{}, err
@@ -73,9 +75,9 @@ func findLog(ctx context.Context, client *manage.Client, id string) (manage.Log,
 	return manage.Log{}, withHint(fmt.Errorf("there is no delivery whose id begins with %s", id), "hookrun relay logs lists them")
 }
 
-// windows are where to look for the beginning of an id: where it tells the time, as
+// beginnings are where to look for the beginning of an id: where it tells the time, as
 // the UUIDs of version 7 that a relay of ours gives do, then; and among the last.
-func windows(id string) []manage.LogsQuery {
+func beginnings(id string) []manage.LogsQuery {
 	const around = 2 * time.Second // it is received a moment before it has an id
 	last := manage.LogsQuery{}
 	if len(id) < len("0197f3c2-8a1b") {
@@ -130,11 +132,11 @@ func runRelayLogsShow(ctx context.Context, p Process, c command, args []string) 
 		case body:
 			return printBody(out, l.RawBody())
 		}
-		names, err := bucketNames(ctx, client)
+		buckets, err := client.Buckets(ctx)
 		if err != nil {
 			return err
 		}
-		shownLog{fields{screen: out}, &l, names}.print()
+		shownLog{fields{screen: out}, &l, bucketOf(buckets, l.BucketID)}.print()
 		return nil
 	})
 }
@@ -152,20 +154,28 @@ func printBody(out screen, body []byte) error {
 // shownLog prints the parts of a delivery.
 type shownLog struct {
 	fields
-	l     *manage.Log
-	names map[string]string // of buckets, by id
+	l *manage.Log
+	b *manage.Bucket // that it came to; nil where it is gone
+}
+
+// bucketOf is the bucket with an id; nil where there is none.
+func bucketOf(all []manage.Bucket, id string) *manage.Bucket {
+	i := slices.IndexFunc(all, func(b manage.Bucket) bool { return b.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
 }
 
 func (s shownLog) print() {
 	l := s.l
 	s.field("delivery", l.ID)
 	s.field("resent from", l.Resent)
-	s.field("bucket", cmp.Or(s.names[l.BucketID], l.BucketID))
-	s.field("input", l.InputID)
-	s.field("output", l.OutputID)
+	s.places()
 	s.field("received", stamp(l.CreatedAt))
 	s.field("from", l.IP)
 	s.field("status", s.status())
+	s.field("why", l.Error)
 	if l.Next != nil {
 		s.field("next try", stamp(*l.Next))
 	}
@@ -182,6 +192,36 @@ func (s shownLog) print() {
 	s.field("answer", strconv.Itoa(l.StatusCode))
 	s.inner().headers("header", l.AnswerHeader)
 	s.body(l.Answer)
+}
+
+// places are the names of where it came in and where it goes, with their ids.
+func (s shownLog) places() {
+	var bucket, input, output string
+	if s.b != nil {
+		bucket = s.b.Name
+		for i := range s.b.Inputs {
+			if s.b.Inputs[i].ID == s.l.InputID {
+				input = s.b.Inputs[i].Name
+			}
+		}
+		for i := range s.b.Outputs {
+			if s.b.Outputs[i].ID == s.l.OutputID {
+				output = s.b.Outputs[i].Name
+			}
+		}
+	}
+	s.field("bucket", nameAndID(bucket, s.l.BucketID))
+	s.field("input", nameAndID(input, s.l.InputID))
+	s.field("output", nameAndID(output, s.l.OutputID))
+}
+
+// nameAndID is a name with its id in brackets; the id alone where the name is not
+// known.
+func nameAndID(name, id string) string {
+	if name == "" || id == "" {
+		return id
+	}
+	return name + " (" + id + ")"
 }
 
 // status is the word for what became of it, and what it took.

@@ -16,7 +16,8 @@ const relayOutputsManual = `hookrun relay outputs [list] [flags]
 hookrun relay outputs create|update|delete -bucket BUCKET NAME [flags]
 
 Lists the outputs of a relay, or of one bucket: where its webhooks go, and whether
-subscribers bring them there, as hookrun forward does, or the relay itself.
+subscribers bring them there, as hookrun forward does, or the relay itself; and
+its id.
 
   create NAME   make one
   update NAME   change what the flags say
@@ -102,8 +103,10 @@ func runRelayOutputs(ctx context.Context, p Process, c command, args []string) e
 				all = append(all, outputRow{out, b.Name})
 			}
 		}
-		return printList(p, all, o.json, "outputs", []string{"NAME", "BUCKET", "TO", "SENT BY", "NOTES"}, func(out *outputRow) []string {
-			return []string{printable(out.Name), printable(out.Bucket), printable(shownURL(out.Destination)), sentBy(&out.Output), outputNotes(&out.Output)}
+		return printList(p, all, o.json, "outputs", []string{"NAME", "BUCKET", "TO", "SENT BY", "NOTES", "ID"}, func(out *outputRow) []string {
+			return []string{
+				printable(out.Name), printable(out.Bucket), printable(shownURL(out.Destination)), sentBy(&out.Output), outputNotes(&out.Output), printable(out.ID),
+			}
 		})
 	})
 }

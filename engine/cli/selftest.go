@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"hookrun/engine"
 	"hookrun/engine/rules"
 	"hookrun/relay"
 )
@@ -19,6 +22,7 @@ import (
 // How the relay is tested.
 const (
 	selfTestHeader  = "X-Hookrun-Self-Test"
+	nonceBytes      = 8 // at random, and as many that prove it
 	selfTestBody    = `{"hookrun":"self-test"}`
 	selfTestTimeout = 30 * time.Second // from the first request until the webhook is back
 	selfTestSettle  = time.Second      // after the connection stands: some relays send a moment later than they say
@@ -117,12 +121,31 @@ func (t *selfTest) once(ctx context.Context) error {
 
 // begin makes the name of a webhook. back is closed when it has come.
 func (t *selfTest) begin() (nonce string, back <-chan struct{}) {
-	b := make([]byte, 16)
+	b := make([]byte, nonceBytes)
 	rand.Read(b) // never fails
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.nonce, t.back = hex.EncodeToString(b), make(chan struct{})
+	t.nonce, t.back = testNonce(t.wanted.Secret, b), make(chan struct{})
 	return t.nonce, t.back
+}
+
+// testNonce is the name of a test webhook. It shows that whoever has this secret of
+// the relay sent it: also to a hookrun that gets it late, or was started meanwhile.
+func testNonce(secret engine.Secret, random []byte) string {
+	h := hmac.New(sha256.New, []byte("hookrun self-test\n"+secret.Reveal()))
+	h.Write(random)
+	return hex.EncodeToString(random) + hex.EncodeToString(h.Sum(nil)[:nonceBytes])
+}
+
+// isTest reports whether a webhook is a test of any hookrun with this secret: it is
+// no event.
+func isTest(secret engine.Secret, m relay.Message) bool {
+	nonce := m.Header.Get(selfTestHeader)
+	if len(nonce) != 4*nonceBytes {
+		return false
+	}
+	random, err := hex.DecodeString(nonce[:2*nonceBytes])
+	return err == nil && hmac.Equal([]byte(testNonce(secret, random)), []byte(nonce))
 }
 
 func (t *selfTest) end() {

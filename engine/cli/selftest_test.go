@@ -335,7 +335,7 @@ func TestAsked(t *testing.T) {
 func TestTestWebhookIsNoEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := answerRelay(t, rules.Relay{Buckets: []string{"b"}}, ruleTaking(0, 0))
-		r.test = &selfTest{}
+		r.test = &selfTest{wanted: r.wanted}
 		nonce, back := r.test.begin()
 		take := func(id, nonce string) {
 			m := relay.Message{ID: id, BucketName: "b", Method: http.MethodPost, Header: http.Header{selfTestHeader: {nonce}}, Received: time.Now()}
@@ -356,7 +356,32 @@ func TestTestWebhookIsNoEvent(t *testing.T) {
 		take("empty", "")
 		time.Sleep(time.Second)
 		r.stop()
-		for id, want := range map[string]string{"other": "202 sent at 0s", "mine": "200 sent at 0s", "again": "202 sent at 0s", "empty": "202 sent at 0s"} {
+		for id, want := range map[string]string{"other": "202 sent at 0s", "mine": "200 sent at 0s", "again": "200 sent at 0s", "empty": "202 sent at 0s"} {
+			if got := r.relayWas(id); got != want {
+				t.Errorf("the relay was told of %s: %s, want %s", id, got, want)
+			}
+		}
+	})
+}
+
+// TestLateTestWebhookIsNoEvent: it comes when its test has been given up, to this
+// hookrun or to another one with the same key; one with another key can't tell.
+func TestLateTestWebhookIsNoEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := answerRelay(t, rules.Relay{Buckets: []string{"b"}}, ruleTaking(0, 0))
+		for id, nonce := range map[string]string{
+			"late":   testNonce(r.wanted.Secret, []byte("12345678")),
+			"other":  testNonce(engine.NewSecret("another"), []byte("12345678")),
+			"forged": strings.Repeat("0", 32),
+		} {
+			m := relay.Message{ID: id, BucketName: "b", Method: http.MethodPost, Body: []byte(selfTestBody), Header: http.Header{selfTestHeader: {nonce}}, Received: time.Now()}
+			if err := r.handle(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		r.stop()
+		for id, want := range map[string]string{"late": "200 sent at 0s", "other": "202 sent at 0s", "forged": "202 sent at 0s"} {
 			if got := r.relayWas(id); got != want {
 				t.Errorf("the relay was told of %s: %s, want %s", id, got, want)
 			}

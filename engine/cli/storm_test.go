@@ -251,8 +251,6 @@ func (s *stormSender) next() produced {
 	return event
 }
 
-func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
-
 // awaitKill waits until it is time for a kill: soon after so many events, or, one
 // time in four, whatever hookrun does after its start.
 func (d *daemonFiles) awaitKill(t *testing.T, rng *rand.Rand, p *producers, events int) {

@@ -15,6 +15,8 @@ const (
 	MaxName       = 128 // bytes of a name or key
 	MaxStaticBody = 250 << 10
 	MaxText       = 4 << 10  // bytes of a description, destination, path or header value
+	MaxHeader     = 64 << 10 // bytes of the names and values of an input's or output's headers
+	MaxBucketSize = 4 << 20  // bytes of a bucket with all that is in it, as it is stored
 	MaxSize       = 64 << 20 // bytes of all of it, as it is stored
 )
 

@@ -2,14 +2,20 @@ package account
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 )
 
+// ErrUnavailable tells that nothing can be changed or noted now, such as on a full
+// disk, and that it may be tried again later.
+var ErrUnavailable = errors.New("can't be saved now")
+
 // Shelf is where a Book is kept. Both methods are about the whole account, as
-// Encode writes it.
+// Encode writes it. An error of SaveAccount wraps ErrUnavailable where it is that.
 type Shelf interface {
 	LoadAccount(ctx context.Context) ([]byte, error) // nil where none was saved yet
 	SaveAccount(ctx context.Context, data []byte) error
@@ -19,8 +25,9 @@ type Shelf interface {
 type Book struct {
 	shelf Shelf
 	now   atomic.Pointer[Account]
+	turn  chan struct{} // holds one value while somebody changes it; never closed
 
-	mu      sync.Mutex // guards changes, one at a time, and those who watch
+	mu      sync.Mutex // guards those who watch
 	watches map[int]func(*Account)
 	next    int
 }
@@ -38,7 +45,7 @@ func Open(ctx context.Context, shelf Shelf) (*Book, error) {
 	if a.ID == "" {
 		a.ID = uuid.NewString() // is saved with the first change
 	}
-	b := &Book{shelf: shelf, watches: make(map[int]func(*Account))}
+	b := &Book{shelf: shelf, turn: make(chan struct{}, 1), watches: make(map[int]func(*Account))}
 	b.now.Store(a)
 	return b, nil
 }
@@ -48,10 +55,16 @@ func (b *Book) Now() *Account { return b.now.Load() }
 
 // Edit changes the account. fn gets a copy of its own; where it returns nil and
 // the result is sound, that is saved, and then in force. An error of fn is
-// returned as it is, one of a result that is not sound wraps ErrInvalid.
+// returned as it is, one of a result that is not sound wraps ErrInvalid. Changes
+// are made one after the other; the error of one whose ctx ends while it waits for
+// others wraps ErrUnavailable.
 func (b *Book) Edit(ctx context.Context, fn func(*Account) error) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: waited for other changes: %w", ErrUnavailable, context.Cause(ctx))
+	}
 	before, err := b.Now().Encode()
 	if err != nil {
 		return err
@@ -70,21 +83,27 @@ func (b *Book) Edit(ctx context.Context, fn func(*Account) error) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case string(after) == string(before):
+	if string(after) == string(before) {
 		return nil
-	case len(after) > MaxSize:
-		return invalid("with that, all that is set up is more than %d bytes", MaxSize)
+	}
+	if err := draft.fits(len(after)); err != nil {
+		return err
 	}
 	if err := b.shelf.SaveAccount(ctx, after); err != nil {
 		return err
 	}
 	draft.index()
 	b.now.Store(draft)
-	for _, watch := range b.watches {
-		watch(draft)
-	}
+	b.tell(draft)
 	return nil
+}
+
+func (b *Book) tell(a *Account) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, watch := range b.watches {
+		watch(a)
+	}
 }
 
 // Watch has fn called after each change, on the goroutine of whoever made it; fn

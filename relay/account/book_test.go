@@ -98,6 +98,12 @@ func TestEditIsAllOrNothing(t *testing.T) {
 			}
 			return nil
 		}, ErrInvalid},
+		{"a bucket too big", nil, func(a *Account) error {
+			for i := range 20 {
+				a.Buckets[0].Inputs = append(a.Buckets[0].Inputs, Input{ID: id(1000 + i), Body: strings.Repeat("a", MaxStaticBody)})
+			}
+			return nil
+		}, ErrInvalid},
 		{"not saved", errFull, addBucket(2), errFull},
 	}
 	for _, tt := range tests {
@@ -110,6 +116,88 @@ func TestEditIsAllOrNothing(t *testing.T) {
 				t.Errorf("the account changed to %+v", b.Now())
 			}
 		})
+	}
+}
+
+// TestBucketsMayBeLargeTogether: the bound of a bucket is not one of all.
+func TestBucketsMayBeLargeTogether(t *testing.T) {
+	b := open(t, &shelf{})
+	err := b.Edit(t.Context(), func(a *Account) error {
+		for i := range 20 {
+			a.Buckets = append(a.Buckets, Bucket{ID: id(1000 * (i + 1)), Name: fmt.Sprintf("b%d", i), Inputs: []Input{
+				{ID: id(1000*(i+1) + 1), Body: strings.Repeat("a", MaxStaticBody)}}})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Errorf("Edit: %v, want nil", err)
+	}
+}
+
+// TestAnEditThatWaitsEndsWithItsContext: one before it that takes long, such as on
+// a slow disk, does not hold it.
+func TestAnEditThatWaitsEndsWithItsContext(t *testing.T) {
+	b := open(t, &shelf{})
+	begun, end := make(chan struct{}), make(chan struct{})
+	var slow sync.WaitGroup
+	slow.Go(func() {
+		err := b.Edit(t.Context(), func(a *Account) error {
+			close(begun)
+			<-end
+			return addBucket(1)(a)
+		})
+		if err != nil {
+			t.Errorf("the edit before: %v, want nil", err)
+		}
+	})
+	<-begun
+	ctx, cancel := context.WithCancelCause(t.Context())
+	errMine := errors.New("mine")
+	cancel(errMine)
+	if err := b.Edit(ctx, addBucket(2)); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errMine) {
+		t.Errorf("Edit: %v, want ErrUnavailable and why", err)
+	}
+	stop := b.Watch(func(*Account) {}) // nor does it hold who wants to watch
+	stop()
+	close(end)
+	slow.Wait()
+	if a := b.Now(); a.Bucket("bucket-1") == nil || a.Bucket("bucket-2") != nil {
+		t.Errorf("the account has %+v, want bucket-1 alone", a.Buckets)
+	}
+}
+
+// BenchmarkEdit changes one of 1000 buckets, each with 2 inputs and 2 outputs.
+func BenchmarkEdit(b *testing.B) {
+	book, err := Open(b.Context(), &shelf{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := book.Edit(b.Context(), func(a *Account) error {
+		for i := range 1000 {
+			n, bucket := 100*(i+1), id(100*(i+1))
+			a.Buckets = append(a.Buckets, Bucket{ID: bucket, Name: fmt.Sprintf("bucket-%d", i), Stream: true,
+				Inputs: []Input{
+					{ID: id(n + 1), Name: DefaultInput, BucketID: bucket},
+					{ID: id(n + 2), Name: "own", BucketID: bucket, CustomDomain: "hooks.example.org", PathPrefix: fmt.Sprintf("/%d", i)},
+				},
+				Outputs: []Output{
+					{ID: id(n + 3), Name: "local", BucketID: bucket, Destination: "http://localhost:3000/hook", Internal: true},
+					{ID: id(n + 4), Name: "public", BucketID: bucket, Destination: "https://example.org/hook", Headers: Header{"X-A": {"b"}}},
+				}})
+		}
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		if err := book.Edit(b.Context(), func(a *Account) error {
+			a.Buckets[500].Description = fmt.Sprint(n)
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package account
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -61,18 +62,8 @@ func (a *Account) check() error {
 			return err
 		}
 	}
-	ends := map[string]bool{}
-	for _, b := range a.Buckets {
-		for _, in := range b.Inputs {
-			end := strings.ToLower(in.CustomDomain) + strings.TrimSuffix(in.PathPrefix, "/")
-			if in.CustomDomain == "" {
-				continue
-			}
-			if ends[end] {
-				return invalid("two inputs at %s%s", in.CustomDomain, in.PathPrefix)
-			}
-			ends[end] = true
-		}
+	if err := a.checkEnds(); err != nil {
+		return err
 	}
 	keys := map[string]bool{}
 	for _, t := range a.Tokens {
@@ -83,6 +74,46 @@ func (a *Account) check() error {
 			return err
 		}
 		keys[t.ID] = true
+	}
+	return nil
+}
+
+// checkEnds makes sure that no two inputs are at the same place. One may be below
+// another: the longest prefix counts.
+func (a *Account) checkEnds() error {
+	taken := map[string]bool{}
+	for _, b := range a.Buckets {
+		for _, in := range b.Inputs {
+			if in.CustomDomain == "" {
+				continue
+			}
+			at := strings.ToLower(in.CustomDomain) + strings.TrimSuffix(in.PathPrefix, "/") + "/"
+			if taken[at] {
+				return invalid("two inputs at %s", at)
+			}
+			taken[at] = true
+		}
+	}
+	return nil
+}
+
+// fits makes sure that an account of so many bytes is not too large, nor is a
+// bucket of it.
+func (a *Account) fits(size int) error {
+	if size > MaxSize {
+		return invalid("with that, all that is set up is more than %d bytes", MaxSize)
+	}
+	if size <= MaxBucketSize {
+		return nil // nor is any part of it
+	}
+	for i := range a.Buckets {
+		data, err := json.Marshal(&a.Buckets[i])
+		if err != nil {
+			return fmt.Errorf("write bucket %s: %w", a.Buckets[i].Name, err)
+		}
+		if len(data) > MaxBucketSize {
+			return invalid("with that, bucket %s is more than %d bytes", a.Buckets[i].Name, MaxBucketSize)
+		}
 	}
 	return nil
 }
@@ -206,10 +237,18 @@ func named(name string) error {
 }
 
 func (h Header) check() error {
+	size := 0
 	for name, values := range h {
+		size += len(name) * max(1, len(values)) // it is sent with each of them
+		for _, v := range values {
+			size += len(v)
+		}
 		if http.CanonicalHeaderKey(name) == "" || strings.ContainsAny(name, " \r\n\x00:") || slices.ContainsFunc(values, func(v string) bool { return strings.ContainsAny(v, "\r\n\x00") }) {
 			return invalid("header %q: a name is one word, a value one line", name)
 		}
+	}
+	if size > MaxHeader {
+		return invalid("headers of more than %d bytes", MaxHeader)
 	}
 	return nil
 }

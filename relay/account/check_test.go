@@ -36,8 +36,17 @@ func TestCheck(t *testing.T) {
 		{"two at an endpoint", func(a *Account) {
 			a.Buckets[0].Inputs[0].CustomDomain, a.Buckets[0].Inputs[0].PathPrefix = "hooks.EXAMPLE.org", "/ci/"
 		}, "two inputs at"},
+		{"another bucket's input at an endpoint", func(a *Account) {
+			a.Buckets[1].Inputs = []Input{{ID: id(21), CustomDomain: "HOOKS.example.org", PathPrefix: "/ci"}}
+		}, "two inputs at hooks.example.org/ci/"},
 		{"rate", func(a *Account) { a.Buckets[0].Inputs[0].Rate = -1 }, "rate -1"},
 		{"input header", func(a *Account) { a.Buckets[0].Inputs[0].Headers = Header{"X": {"a\r\nb"}} }, `header "X"`},
+		{"long input headers", func(a *Account) {
+			a.Buckets[0].Inputs[0].Headers = Header{"X-A": {strings.Repeat("a", MaxHeader-3), ""}}
+		}, "headers of more than 65536 bytes"},
+		{"many empty output headers", func(a *Account) {
+			a.Buckets[0].Outputs[0].Headers = Header{"X-A": make([]string, MaxHeader/3+1)}
+		}, "headers of more than 65536 bytes"},
 		{"long input name", func(a *Account) { a.Buckets[0].Inputs[0].Name = strings.Repeat("a", MaxName+1) }, "name of more than"},
 		{"response from nowhere", func(a *Account) { a.Buckets[0].Inputs[1].ResponseFromOutput = id(99) }, "response_from_output"},
 		{"output id", func(a *Account) { a.Buckets[1].Outputs = []Output{{Destination: "http://x"}} }, "output id"},
@@ -64,6 +73,39 @@ func TestCheck(t *testing.T) {
 				t.Errorf("check: %v, want ErrInvalid with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestInputsThatMayShareADomain(t *testing.T) {
+	for _, tt := range []struct {
+		name, domain, prefix string
+		bucket               int
+	}{
+		{"below, of the same bucket", "hooks.example.org", "/ci/deep", 0},
+		{"above, of the same bucket", "hooks.example.org", "", 0},
+		{"below, of another", "hooks.example.org", "/ci/deep", 1},
+		{"beside, of another", "hooks.example.org", "/cider", 1},
+		{"beside, of another, in other letters", "hooks.example.org", "/CI", 1},
+		{"another domain", "hooks.example.or", "/ci", 1},
+		{"a longer domain", "hooks.example.org.example", "/ci", 1},
+		{"without a domain", "", "/ci", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := small()
+			b := &a.Buckets[tt.bucket]
+			b.Inputs = append(b.Inputs, Input{ID: id(99), CustomDomain: tt.domain, PathPrefix: tt.prefix})
+			if err := a.check(); err != nil {
+				t.Errorf("check: %v, want nil", err)
+			}
+		})
+	}
+}
+
+func TestHeadersOfJustTheBoundAreTaken(t *testing.T) {
+	a := small()
+	a.Buckets[0].Inputs[0].Headers = Header{"X-A": {strings.Repeat("a", MaxHeader-3)}}
+	if err := a.check(); err != nil {
+		t.Errorf("check: %v, want nil", err)
 	}
 }
 

@@ -40,7 +40,7 @@ type Log struct {
 
 	// What the destination answered; zero while it has not.
 	StatusCode int
-	Answer     []byte // up to 3 MiB
+	Answer     []byte // up to 3 MiB; of a public output, where StatusCode is 0: a line that says why there was no answer
 	AnswerHead http.Header
 	Retries    int
 	Duration   time.Duration

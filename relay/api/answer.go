@@ -47,10 +47,12 @@ func (s *Server) answerWebhook(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if isScoped(q.token) {
-		if _, err := s.seen(q, id); err != nil {
-			return nil, err
-		}
+	l, err := s.seen(q, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case !l.Internal && l.Status == account.StatusPreparing: // an answer would end the tries
+		return nil, refuse(http.StatusBadRequest, "the relay is sending it, and notes the answer itself")
 	}
 	if err := s.hub.Answer(q.Context(), id, u); err != nil {
 		return nil, err

@@ -533,6 +533,43 @@ func TestWhatWentWrongIsInTheLogAlone(t *testing.T) {
 	}
 }
 
+func TestWhatCantBeSavedNowIsAskedForLater(t *testing.T) {
+	full := fmt.Errorf("write /srv/relay.db: %w", account.ErrUnavailable)
+	for _, tt := range []struct{ name, method, path, body string }{
+		{"shelf", "POST", "/v1/buckets", `{"name":"new"}`},
+		{"answer", "PUT", "/v1/logs/" + sentLog, `{}`},
+		{"resend", "POST", "/v1/logs/" + sentLog + "/action", `{"action":"resend"}`},
+		{"events", "GET", "/v1/events", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.err, w.shelf.err = full, full
+			got := w.do(tt.method, tt.path, tt.body)
+			wantAnswer(t, got, 503, `{"message":"the relay can't save anything now, send it again later"}`)
+			if after := got.header.Get("Retry-After"); after != "30" {
+				t.Errorf("Retry-After %q, want 30", after)
+			}
+			if log := w.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "relay.db") {
+				t.Errorf("log: %s", log)
+			}
+		})
+	}
+}
+
+// TestWhatTheRelaySendsIsNotAnswered: its tries would end.
+func TestWhatTheRelaySendsIsNotAnswered(t *testing.T) {
+	for _, auth := range []string{basic("key", "secret"), basic("scoped", "secret")} {
+		w := newWorld(t)
+		w.auth = auth
+		wantAnswer(t, w.do("PUT", "/v1/logs/"+rawLog, `{"status":"sent"}`), 400, `{"message":"the relay is sending it, and notes the answer itself"}`)
+		if len(w.answers) != 0 {
+			t.Errorf("the hub was told %v", w.answers)
+		}
+		w.logs[1].Status = account.StatusFailed
+		wantAnswer(t, w.do("PUT", "/v1/logs/"+rawLog, `{"status":"sent"}`), 200, "")
+	}
+}
+
 func TestPanicIsAnswered(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
 		o.URL = func(*http.Request, *account.Input) string { panic("odd") }

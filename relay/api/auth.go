@@ -25,6 +25,7 @@ const (
 	retryGuarded = "5"
 	retryLimited = "1"
 	retryBusy    = "2"
+	retrySave    = "30" // a disk has to be freed
 )
 
 // noteEvery is how often it is tried to note that a token was used.
@@ -32,6 +33,9 @@ const noteEvery = time.Minute
 
 // authorize finds out whose request it is, and whether that may do it.
 func (s *Server) authorize(q *request) error {
+	if isForeign(q.Request) {
+		return refuse(http.StatusForbidden, "another website may not ask for this with what your browser remembers: open the address itself, or use a client")
+	}
 	from := s.address(q.Request)
 	if !s.guard.Allowed(from) {
 		return refuse(http.StatusTooManyRequests, "too many failed logins from this address, wait some seconds").
@@ -50,11 +54,11 @@ func (s *Server) authorize(q *request) error {
 	if q.token.APIAccess == account.APIDisabled && !q.route.open {
 		return refuse(http.StatusForbidden, "this token has no API access")
 	}
-	allowed, note := s.usage.note(q.token.ID)
-	if !allowed && !q.route.open { // as many answers come as webhooks
+	// As many answers come as webhooks: they are not bound, and use nothing up.
+	if !q.route.open && !s.usage.allowed(q.token.ID) {
 		return refuse(http.StatusTooManyRequests, "too many requests with this token").with("Retry-After", retryLimited)
 	}
-	if note {
+	if s.usage.isLogin(q.token.ID) {
 		s.noteLogin(q)
 	}
 	return nil
@@ -80,6 +84,17 @@ func (s *Server) Protect(h http.Handler) http.Handler {
 
 func unauthorized(text string) error {
 	return refuse(http.StatusUnauthorized, "%s", text).with("Www-Authenticate", `Basic realm="relay", charset="UTF-8"`)
+}
+
+// isForeign reports whether a browser sends a request for a page of another
+// website. It may add the key and secret that it remembers for this one, without
+// its user's knowledge. Only browsers say where a request is from.
+func isForeign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return false
+	}
+	return true
 }
 
 // credentials of a request. The key is "" where the secret alone names the token.
@@ -109,27 +124,44 @@ type usage struct {
 
 type user struct {
 	bucket *rate.Limiter
-	noted  time.Time // when its login was noted last, or that was tried
+	noted  time.Time     // when its login was noted last, or that was tried
+	large  chan struct{} // holds one value for every large body of the token in memory; never closed
 }
 
 func newUsage() *usage { return &usage{users: newRecent[string, *user](maxUsers)} }
 
-// note reports whether a token may ask now, and counts that it did. login says
-// that it is time to note the login.
-func (u *usage) note(key string) (allowed, login bool) {
+// allowed reports whether a token may ask now, and counts that it did.
+func (u *usage) allowed(key string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	one := u.users.getOrMake(key, func() *user {
-		return &user{bucket: rate.NewLimiter(ratePerSecond, rateBurst)}
+	return u.of(key).bucket.AllowN(time.Now(), 1)
+}
+
+// isLogin reports whether it is time to note that a token is in use, and takes it
+// as noted.
+func (u *usage) isLogin(key string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one, now := u.of(key), time.Now()
+	if now.Sub(one.noted) < noteEvery {
+		return false
+	}
+	one.noted = now
+	return true
+}
+
+// large are the places for large bodies of a token.
+func (u *usage) large(key string) chan struct{} {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.of(key).large
+}
+
+// of returns what is known of a token; mu is held.
+func (u *usage) of(key string) *user {
+	return u.users.getOrMake(key, func() *user {
+		return &user{bucket: rate.NewLimiter(ratePerSecond, rateBurst), large: make(chan struct{}, maxTokenLarge)}
 	})
-	now := time.Now()
-	if !one.bucket.AllowN(now, 1) {
-		return false, false
-	}
-	if login = now.Sub(one.noted) >= noteEvery; login {
-		one.noted = now
-	}
-	return true, login
 }
 
 // isScoped reports whether a token is bound to some buckets.

@@ -2,10 +2,12 @@ package api
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +150,11 @@ func TestNotNotingALoginFailsNothing(t *testing.T) {
 func TestRequestsOfATokenAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		for range rateBurst { // as many answers come as webhooks: they use nothing up
+			if got := w.do("PUT", "/v1/logs/"+sentLog, `{}`); got.status == 429 {
+				t.Fatalf("answer = %d %s, want it not bound", got.status, got.body)
+			}
+		}
 		for range rateBurst {
 			if got := w.do("GET", "/v1/config", ""); got.status != 200 {
 				t.Fatalf("answer = %d %s, want 200", got.status, got.body)
@@ -158,7 +165,7 @@ func TestRequestsOfATokenAreBounded(t *testing.T) {
 		if got.header.Get("Retry-After") != "1" {
 			t.Errorf("Retry-After %q, want 1", got.header.Get("Retry-After"))
 		}
-		wantAnswer(t, w.do("PUT", "/v1/logs/"+sentLog, `{}`), 200, "") // as many answers come as webhooks
+		wantAnswer(t, w.do("PUT", "/v1/logs/"+otherLog, `{}`), 200, "")
 		w.auth = "Bearer sk-api"
 		wantAnswer(t, w.do("GET", "/v1/config", ""), 200, "") // another token is not bound by it
 		w.auth = basic("key", "secret")
@@ -191,6 +198,99 @@ func TestProtectedIsForWhoSeesAll(t *testing.T) {
 			t.Errorf("with %q status %d, want %d: %s", tt.auth, rec.Code, tt.status, rec.Body)
 		}
 	}
+}
+
+// TestOtherWebsitesMayNotAsk: a browser adds what it remembers also to what
+// another website has it ask for.
+func TestOtherWebsitesMayNotAsk(t *testing.T) {
+	for _, tt := range []struct {
+		from   string // "": not a browser, or an old one
+		status int
+	}{{"", 200}, {"none", 200}, {"same-origin", 200}, {"same-site", 403}, {"cross-site", 403}, {"odd", 403}} {
+		w := newWorld(t)
+		protected := w.server.Protect(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		for name, h := range map[string]http.Handler{"GET /v1/events": w.server, "PUT /v1/logs/" + sentLog: w.server, "GET /metrics": protected} {
+			method, path, _ := strings.Cut(name, " ")
+			r, rec := httptest.NewRequest(method, path, strings.NewReader("{}")), httptest.NewRecorder()
+			r.Header.Set("Authorization", w.auth)
+			if tt.from != "" {
+				r.Header.Set("Sec-Fetch-Site", tt.from)
+			}
+			h.ServeHTTP(rec, r)
+			if rec.Code != tt.status {
+				t.Errorf("%s from %q: status %d, want %d: %s", name, tt.from, rec.Code, tt.status, rec.Body)
+			}
+		}
+		if tt.status == 403 && (w.pulls != 0 || len(w.answers) != 0) {
+			t.Errorf("from %q something was done", tt.from)
+		}
+	}
+}
+
+// setUp changes the account.
+func (w *world) setUp(fn func(*account.Account)) {
+	w.t.Helper()
+	if err := w.book.Edit(w.t.Context(), func(a *account.Account) error { fn(a); return nil }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestScopedTokenMayNotMoveInputs(t *testing.T) {
+	for _, tt := range []struct {
+		name, auth, method, path, body string
+		status                         int
+	}{
+		{"a new one with a domain", "scoped", "POST", "", `{"custom_domain":"relay.example.org"}`, 403},
+		{"a new one with a path", "scoped", "POST", "", `{"path_prefix":"/v1"}`, 403},
+		{"a new one", "scoped", "POST", "", `{"name":"new"}`, 201},
+		{"another domain", "scoped", "PUT", "/" + inputID, `{"custom_domain":"relay.example.org","path_prefix":"/ci"}`, 403},
+		{"another path", "scoped", "PUT", "/" + inputID, `{"custom_domain":"hooks.example.org","path_prefix":"/"}`, 403},
+		{"left out", "scoped", "PUT", "/" + inputID, `{"name":"x"}`, 403},
+		{"as it is", "scoped", "PUT", "/" + inputID, `{"name":"x","custom_domain":"hooks.example.org","path_prefix":"/ci"}`, 200},
+		{"one that has none", "scoped", "PUT", "/" + secondID, `{"name":"x"}`, 200},
+		{"a domain for that", "scoped", "PUT", "/" + secondID, `{"custom_domain":"hooks.example.org"}`, 403},
+		{"not bound", "key", "PUT", "/" + inputID, `{"custom_domain":"relay.example.org"}`, 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.setUp(func(a *account.Account) {
+				in := &a.Buckets[0].Inputs[0]
+				in.CustomDomain, in.PathPrefix = "hooks.example.org", "/ci"
+			})
+			w.auth = basic(tt.auth, "secret")
+			got := w.do(tt.method, "/v1/buckets/deploys/inputs"+tt.path, tt.body)
+			wantAnswer(t, got, tt.status, "")
+			if tt.status == 403 && !strings.Contains(got.field(t, "message"), "may not set or change custom_domain and path_prefix") {
+				t.Errorf("answer = %s, want it to say what may not be changed", got.body)
+			}
+			_, in := w.book.Now().Input(inputID)
+			if moved := in.CustomDomain != "hooks.example.org" || in.PathPrefix != "/ci"; moved && tt.auth == "scoped" {
+				t.Errorf("the input is at %s%s", in.CustomDomain, in.PathPrefix)
+			}
+		})
+	}
+}
+
+// TestScopedTokenLearnsNoNames: whether a bucket that it does not see is there
+// makes no difference to what it is told.
+func TestScopedTokenLearnsNoNames(t *testing.T) {
+	w := newWorld(t)
+	w.setUp(func(a *account.Account) {
+		a.Tokens = append(a.Tokens, account.Token{ID: "byid", Active: true, SecretHash: account.HashSecret("secret"),
+			Scopes: account.Scopes{Buckets: []string{deploys, "mine"}}})
+	})
+	for _, token := range []string{"scoped", "byid"} {
+		for _, ask := range []struct{ method, path string }{{"POST", "/v1/buckets"}, {"PUT", "/v1/buckets/" + deploys}} {
+			w.auth = basic(token, "secret")
+			there := w.do(ask.method, ask.path, `{"name":"other"}`)
+			absent := w.do(ask.method, ask.path, `{"name":"nowhere"}`)
+			wantAnswer(t, there, 403, `{"message":"this token may not have a bucket named 'other'"}`)
+			wantAnswer(t, absent, 403, `{"message":"this token may not have a bucket named 'nowhere'"}`)
+		}
+	}
+	wantAnswer(t, w.do("PUT", "/v1/buckets/"+deploys, `{"name":"deploys","description":"x"}`), 200, "") // as it is
+	wantAnswer(t, w.do("PUT", "/v1/buckets/"+deploys, `{"name":"mine"}`), 200, `{"name":"mine"}`)
+	wantAnswer(t, w.do("PUT", "/v1/buckets/"+deploys, `{"name":"deploys"}`), 403, "")
 }
 
 // try logs in from an address.
@@ -333,11 +433,51 @@ func TestAnswersHaveRoomForLargeBodies(t *testing.T) {
 		body := `{"response_body":"` + strings.Repeat("AAAA", smallBody) + `"}`
 		got := w.do("PUT", "/v1/logs/"+sentLog, body)
 		wantAnswer(t, got, 503, `{"message":"too many large requests at once, send it again later"}`)
-		wantAnswer(t, w.do("PUT", "/v1/logs/"+rawLog, `{}`), 200, "") // a small one needs no room
+		wantAnswer(t, w.do("PUT", "/v1/logs/"+otherLog, `{}`), 200, "") // a small one needs no room
 		<-w.server.large
 		wantAnswer(t, w.do("PUT", "/v1/logs/"+sentLog, body), 200, "")
 		if n := len(w.server.large); n != maxLarge-1 {
 			t.Errorf("%d places taken, want %d", n, maxLarge-1)
+		}
+	})
+}
+
+// TestOneTokenLeavesRoomForOthers: however many large bodies it sends, and however
+// slowly.
+func TestOneTokenLeavesRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var slow sync.WaitGroup
+		var mu sync.Mutex // guards statuses
+		statuses := map[int]int{}
+		body, never := io.Pipe()
+		for range maxLarge {
+			slow.Go(func() {
+				r := httptest.NewRequest("PUT", "/v1/logs/"+sentLog, body)
+				r.Header.Set("Authorization", basic("key", "secret"))
+				got := w.send(r)
+				mu.Lock()
+				defer mu.Unlock()
+				statuses[got.status]++
+			})
+		}
+		synctest.Wait()
+		w.auth = "Bearer sk-api"
+		large := `{"response_body":"` + strings.Repeat("AAAA", smallBody) + `"}`
+		begin := time.Now()
+		wantAnswer(t, w.do("PUT", "/v1/logs/"+sentLog, large), 200, "")
+		if waited := time.Since(begin); waited != 0 {
+			t.Errorf("another token's large body waited for %s, want no time", waited)
+		}
+		time.Sleep(largeWait)
+		synctest.Wait()
+		never.CloseWithError(errors.New("hung up"))
+		slow.Wait()
+		if statuses[503] != maxLarge-maxTokenLarge || statuses[400] != maxTokenLarge {
+			t.Errorf("the slow ones got %v, want %d of them 503", statuses, maxLarge-maxTokenLarge)
+		}
+		if n, own := len(w.server.large), len(w.server.usage.large("key")); n != 0 || own != 0 {
+			t.Errorf("%d places are still taken, %d of them by the token", n, own)
 		}
 	})
 }

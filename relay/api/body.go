@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,10 +21,13 @@ const (
 	maxBody = 1 << 20
 	maxPut  = 5 << 20 // of an answer to a webhook: 3 MiB are 4 in base64, and there are headers
 
-	// maxLarge is how many bodies of more than smallBody are in memory at once.
-	maxLarge  = 16
-	smallBody = 64 << 10
-	largeWait = 5 * time.Second // for a place among them
+	// maxLarge is how many bodies of more than smallBody are in memory at once, and
+	// maxTokenLarge how many of them one token has: they may come slowly, and others
+	// are not to wait for that.
+	maxLarge      = 16
+	maxTokenLarge = 4
+	smallBody     = 64 << 10
+	largeWait     = 5 * time.Second // for a place among them
 )
 
 // decode reads the body of q, JSON of at most max bytes, into what v points to.
@@ -54,16 +58,27 @@ func (s *Server) reserve(q *request) (release func(), err error) {
 	if 0 <= q.ContentLength && q.ContentLength <= smallBody {
 		return func() {}, nil
 	}
-	wait := time.NewTimer(largeWait)
-	defer wait.Stop()
-	select {
-	case s.large <- struct{}{}:
-		return func() { <-s.large }, nil
-	case <-wait.C:
-	case <-q.Context().Done():
+	wait, cancel := context.WithTimeout(q.Context(), largeWait)
+	defer cancel()
+	own := s.usage.large(q.token.ID)
+	if take(wait, own) {
+		if take(wait, s.large) {
+			return func() { <-s.large; <-own }, nil
+		}
+		<-own
 	}
 	return func() {}, refuse(http.StatusServiceUnavailable, "too many large requests at once, send it again later").
 		with("Retry-After", retryBusy)
+}
+
+// take waits for a place until ctx ends, and reports whether it got one.
+func take(ctx context.Context, places chan<- struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // misfit says what is wrong with a body, for whoever sent it.

@@ -154,7 +154,7 @@ func (s *Server) createBucket(q *request) (any, error) {
 		b := account.Bucket{ID: uuid.NewString(), AccountID: a.ID, Stream: true, Auth: account.Auth{ID: uuid.NewString()}}
 		body.apply(&b)
 		b.CreatedAt = b.UpdatedAt
-		if !q.token.Sees(&b) {
+		if !q.mayName(b.Name) {
 			return nil, outOfScope(b.Name)
 		}
 		b.Inputs = []account.Input{{
@@ -178,10 +178,21 @@ func (s *Server) updateBucket(q *request) (any, error) {
 		return nil, err
 	}
 	return s.editBucket(q, func(b *account.Bucket) (any, error) {
+		was := b.Name
 		b.Stream = false
 		body.apply(b)
+		if b.Name != was && !q.mayName(b.Name) {
+			return nil, outOfScope(b.Name)
+		}
 		return s.bucketView(q, b), nil
 	})
+}
+
+// mayName reports whether the token may give a bucket a name: one that is bound to
+// some buckets only one that it is bound to, whether there is such a bucket or
+// not. So it learns nothing of those that it does not see.
+func (q *request) mayName(name string) bool {
+	return !isScoped(q.token) || slices.Contains(q.token.Scopes.Buckets, name)
 }
 
 // deleted is the answer where something was deleted.

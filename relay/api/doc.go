@@ -13,13 +13,14 @@
 //
 // Who asks shows a token, with HTTP Basic (key and secret) or as a Bearer
 // (secret alone). A token that is bound to some buckets sees nothing of the
-// others, and no tokens. One without API access can still answer webhooks: that
-// is a subscriber's business, and all who may subscribe may do it. Guard slows
-// down whoever guesses.
+// others, and no tokens, and may not say what host name an input has. One without
+// API access can still answer webhooks: that is a subscriber's business, and all
+// who may subscribe may do it. Guard slows down whoever guesses.
 //
 // An answer is JSON, and one that is not 2xx says why as {"message": …}. Each
 // has a Request-Id, which the log line of a 5xx has too. Nothing is redirected,
-// no cookie is set, and no other website is let in.
+// no cookie is set, and no other website is let in: what a browser says is asked
+// for by one gets 403.
 //
 // It does not keep anything itself, and does not deliver: Book, Logs and Hub do.
 package api

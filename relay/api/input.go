@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"slices"
 	"time"
 
@@ -70,6 +71,9 @@ func (s *Server) createInput(q *request) (any, error) {
 	return s.editBucket(q, func(b *account.Bucket) (any, error) {
 		in := account.Input{ID: uuid.NewString(), BucketID: b.ID, CreatedBy: q.token.ID}
 		body.apply(&in)
+		if err := q.mayMove(&account.Input{}, &in); err != nil {
+			return nil, err
+		}
 		in.CreatedAt = in.UpdatedAt
 		b.Inputs = append(b.Inputs, in)
 		return s.inputView(q, &in), nil
@@ -88,9 +92,24 @@ func (s *Server) updateInput(q *request) (any, error) {
 		if in == nil {
 			return nil, notFound("input", q.args[1])
 		}
+		was := *in
 		body.apply(in)
+		if err := q.mayMove(&was, in); err != nil {
+			return nil, err
+		}
 		return s.inputView(q, in), nil
 	})
+}
+
+// mayMove refuses a token that is bound to some buckets to have an input at
+// another place than it is: what comes to a host name may be meant for another
+// bucket, or for this API.
+func (q *request) mayMove(was, now *account.Input) error {
+	if !isScoped(q.token) || was.CustomDomain == now.CustomDomain && was.PathPrefix == now.PathPrefix {
+		return nil
+	}
+	return refuse(http.StatusForbidden, "this token is bound to some buckets, and may not set or change custom_domain and path_prefix: "+
+		"send them as they are (%q and %q)", was.CustomDomain, was.PathPrefix)
 }
 
 func (s *Server) deleteInput(q *request) (any, error) {

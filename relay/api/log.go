@@ -47,6 +47,7 @@ type logView struct {
 	WebhookID  string        `json:"webhook_id,omitempty"`
 	Resent     string        `json:"resent_from,omitempty"`
 	Next       *account.Time `json:"next_attempt_at,omitempty"`
+	Error      string        `json:"error,omitempty"` // why the destination of a public output gave no answer
 }
 
 func newLogView(a *account.Account, l *account.Log) logView {
@@ -84,6 +85,9 @@ func newLogView(a *account.Account, l *account.Log) logView {
 	}
 	if b := a.Bucket(l.BucketID); b != nil {
 		v.Ephemeral = b.Ephemeral
+	}
+	if !l.Internal && l.StatusCode == 0 { // see account.Log.Answer
+		v.Error, v.ResponseBody = string(l.Answer), []byte{}
 	}
 	if !l.Next.IsZero() {
 		at := account.At(l.Next)

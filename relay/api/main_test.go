@@ -186,10 +186,22 @@ func (m *memory) Resend(ctx context.Context, id, outputID string, force bool) (*
 	return &account.Log{ID: newLog, Status: account.StatusReceived, Resent: id}, m.err
 }
 
-func (m *memory) Clients() []account.Client {
+func (m *memory) Clients(context.Context) ([]account.Client, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.clients
+	return m.clients, m.err
+}
+
+func (m *memory) Forget(_ context.Context, c account.Client) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, one := range m.clients {
+		if one.Name == c.Name && one.AccessTokenKey == c.AccessTokenKey && one.Group == c.Group {
+			m.forgot = append(m.forgot, fmt.Sprint(c.AccessTokenKey, " ", c.Name, " ", c.Group))
+			return m.err
+		}
+	}
+	return fmt.Errorf("client %s: %w", c.Name, account.ErrNotFound)
 }
 
 // world is a server with all that it needs.
@@ -227,8 +239,9 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 			{ID: otherLog, BucketID: other, InputID: otherInput, Received: received, Method: "GET", Path: "/", Status: account.StatusStalled},
 		},
 		clients: []account.Client{
-			{AccessTokenKey: "key", Buckets: []string{"deploys", "other"}, IP: "192.0.2.9", Type: "hookrun", Version: "1.2", SubscribedAt: account.At(received), Group: "g", Acks: true, Waiting: 3},
+			{AccessTokenKey: "key", Buckets: []string{"deploys", "other"}, IP: "192.0.2.9", Type: "hookrun", Version: "1.2", SubscribedAt: account.At(received), Name: "g", Group: "g", Acks: true, Waiting: map[string]int64{"deploys": 1, "other": 2}},
 			{AccessTokenKey: "key", Buckets: []string{"other"}, IP: "192.0.2.10"},
+			{AccessTokenKey: "key", Name: "box", Buckets: []string{"deploys", "other"}, Acks: true, Away: true, LastSeen: account.At(received), Waiting: map[string]int64{"deploys": 4, "other": 8}},
 		},
 	}
 	o := Options{

@@ -55,6 +55,7 @@ func (s *Server) table() []route {
 		{method: del, path: "tokens/{}", status: ok, do: s.deleteToken},
 
 		{method: get, path: "connected-clients", status: ok, do: s.listClients},
+		{method: del, path: "connected-clients/{}", status: ok, do: s.forgetClient},
 		{method: get, path: "usage", status: ok, do: s.showUsage},
 		{method: get, path: "config", status: ok, do: s.showConfig},
 		{method: get, path: "user/info", status: ok, do: s.showUser},

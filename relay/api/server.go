@@ -17,8 +17,8 @@ import (
 )
 
 // Logs keeps the deliveries. Errors wrap account.ErrNotFound where there is no
-// such delivery, and account.ErrInvalid where what is asked for can't be. What one
-// call gives has some 16 MiB of bodies and answers at most, or a single longer
+// such delivery, account.ErrInvalid where what is asked for can't be, and
+// account.ErrUnavailable where it may be later. What one call gives has some 16 MiB of bodies and answers at most, or a single longer
 // one: a page may be shorter than was asked for.
 type Logs interface {
 	List(ctx context.Context, q account.Query) (account.Page, error)
@@ -31,7 +31,8 @@ type Logs interface {
 	ForgetBucket(ctx context.Context, id string) error
 }
 
-// Hub delivers.
+// Hub delivers. Errors wrap account.ErrUnavailable where it may be tried again
+// later.
 type Hub interface {
 	// Answer notes what became of a delivery, and answers its sender where that
 	// waits. The error wraps account.ErrNotFound, or account.ErrLate.
@@ -42,8 +43,13 @@ type Hub interface {
 	// returned as it is.
 	Resend(ctx context.Context, id, outputID string, force bool) (*account.Log, error)
 
-	// Clients are those that are connected and subscribed.
-	Clients() []account.Client
+	// Clients are those that are connected and subscribed, and those that
+	// acknowledge and are away.
+	Clients(ctx context.Context) ([]account.Client, error)
+
+	// Forget forgets a client that is away, as Clients tells it, with what waits for
+	// it. The error wraps account.ErrNotFound, or account.ErrConnected.
+	Forget(ctx context.Context, c account.Client) error
 }
 
 // Options of a Server. Book, Logs and Hub are required.
@@ -213,6 +219,8 @@ func (s *Server) refuse(q *request, err error) {
 		known = refuse(http.StatusBadRequest, lateText)
 	case errors.Is(err, account.ErrNotFound):
 		known = refuse(http.StatusNotFound, "not found")
+	case errors.Is(err, account.ErrUnavailable):
+		known = s.unavailable(q, err)
 	default:
 		known = s.fail(q, err)
 	}
@@ -232,6 +240,15 @@ func (s *Server) fail(q *request, err error) *refusal {
 			"status", http.StatusInternalServerError, "err", err)
 	}
 	return refuse(http.StatusInternalServerError, "that could not be done: the relay's log says why, under request %s", q.id)
+}
+
+// unavailable is for what can be done later. The store logs why it can't be now,
+// once and not for each request.
+func (s *Server) unavailable(q *request, err error) *refusal {
+	s.log.Debug("request can't be done now", "request", q.id, "method", q.Method, "path", q.path(),
+		"status", http.StatusServiceUnavailable, "err", err)
+	return refuse(http.StatusServiceUnavailable, "the relay can't save anything now, send it again later").
+		with("Retry-After", retrySave)
 }
 
 // path is the request's without what it names: for the log.

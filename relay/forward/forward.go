@@ -50,6 +50,10 @@ type Options struct {
 	// called from many goroutines, and what it returns is not changed by anybody.
 	Output func(bucketID, outputID string) *account.Output
 
+	// Bucket is the name of a bucket, for the log; "" where there is none. nil: ids
+	// alone are logged.
+	Bucket func(id string) string
+
 	// Done is told what a delivery came to, once it is not tried again: before that
 	// is stored, as a sender may be waiting for it. A StatusCode of 0 says that
 	// there was no answer; Answer is then a line for the log that says why, and not
@@ -273,7 +277,7 @@ func (f *Forwarder) forwardWhole(ctx context.Context, l *account.Log, started ti
 	took := time.Since(started)
 	if r.err == nil || ctx.Err() == nil {
 		u := outcome(l, out, r, took, time.Now())
-		f.note(l, u, r)
+		f.note(l, out, u, r)
 		if u.Status != account.StatusPreparing && f.opts.Done != nil {
 			f.opts.Done(l, u)
 		}
@@ -283,8 +287,14 @@ func (f *Forwarder) forwardWhole(ctx context.Context, l *account.Log, started ti
 
 // note logs when an output begins to fail, and when it works again, but not each
 // delivery.
-func (f *Forwarder) note(l *account.Log, u account.Update, r result) {
+func (f *Forwarder) note(l *account.Log, out *account.Output, u account.Update, r result) {
 	log := f.opts.Log.With("delivery", l.ID, "bucket_id", l.BucketID, "output_id", l.OutputID)
+	if f.opts.Bucket != nil {
+		log = log.With("bucket", f.opts.Bucket(l.BucketID))
+	}
+	if out != nil {
+		log = log.With("output", out.Name)
+	}
 	if u.Status == account.StatusSent {
 		if f.lines.failing(l.OutputID, false) {
 			log.Info("an output works again")

@@ -208,6 +208,92 @@ func TestASlowOutputStopsNoOther(t *testing.T) {
 	})
 }
 
+// TestASlowBucketStopsNoOther: with many outputs that never answer in one bucket,
+// and much for each, one of another bucket is sent at once, and what waits for a
+// place is not written again and again.
+func TestASlowBucketStopsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newMemory()
+		for i := range 1000 {
+			s.add(due(fmt.Sprintf("slow%d", i), fmt.Sprintf("slow%d", i%100)))
+		}
+		var slow atomic.Int64
+		f := start(t, Options{Store: s, Output: anyOutput}, func(r *http.Request) (*http.Response, error) {
+			if strings.HasPrefix(r.URL.Host, "fast") {
+				return answer(200, ""), nil
+			}
+			slow.Add(1)
+			defer slow.Add(-1)
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := slow.Load(); got < maxBucket/2 || got > maxBucket {
+			t.Errorf("%d of the slow bucket are being sent, want %d at most, and not much less", got, maxBucket)
+		}
+		for i := range 20 {
+			l := due(fmt.Sprintf("fast%d", i), "fast")
+			l.BucketID = "another"
+			s.add(l)
+		}
+		f.Wake()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := s.count("fast", account.StatusSent); got != 20 {
+			t.Errorf("%d of 20 for the other bucket are sent, want all", got)
+		}
+		s.mu.Lock()
+		before := s.updates
+		s.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if got, most := s.updates-before, int(20*time.Second/firstPace*2); got > most {
+			t.Errorf("the store was written %d times in 20 s, want %d at most", got, most)
+		}
+	})
+}
+
+func TestABucketLeavesPlacesAndBytes(t *testing.T) {
+	at := time.Now()
+	for _, tt := range []struct {
+		name        string
+		size, taken int
+	}{
+		{"places", 1, maxBucket},
+		{"bytes", maxBucketBytes / 8, 8},
+		{"one that is larger than all", maxBucketBytes + 1, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ls := newLines()
+			enter := func(bucket string, i, size int) place {
+				p, _ := ls.enter(&account.Log{ID: fmt.Sprint(bucket, i), BucketID: bucket, OutputID: fmt.Sprint(bucket, i), Size: size}, at)
+				return p
+			}
+			n := 0
+			for enter("slow", n, tt.size) == taken {
+				n++
+			}
+			if n != tt.taken {
+				t.Errorf("%d of one bucket have a place, want %d", n, tt.taken)
+			}
+			if p := enter("slow", n, tt.size); p != full {
+				t.Errorf("one more is %v, want it put off", p)
+			}
+			if p := enter("other", 0, 1<<20); p != taken {
+				t.Errorf("one of another bucket is %v, want it taken", p)
+			}
+			ls.leave(&account.Log{ID: "slow0", BucketID: "slow", OutputID: "slow0", Size: tt.size}, time.Second)
+			ls.begin()
+			if p := enter("slow", n, tt.size); p != taken {
+				t.Errorf("one more once there is a place is %v, want it taken", p)
+			}
+		})
+	}
+}
+
 // TestABacklogIsSentAtThePaceOfTheOutput: all of it, each once, and without
 // putting each off many times.
 func TestABacklogIsSentAtThePaceOfTheOutput(t *testing.T) {
@@ -328,7 +414,12 @@ func TestLogTellsOnce(t *testing.T) {
 		}
 		var broken atomic.Bool
 		broken.Store(true)
-		f := start(t, Options{Store: s, Output: anyOutput}, func(*http.Request) (*http.Response, error) {
+		o := Options{Store: s, Bucket: func(string) string { return "deploys" }, Output: func(bucketID, outputID string) *account.Output {
+			out := anyOutput(bucketID, outputID)
+			out.Name = "ci"
+			return out
+		}}
+		f := start(t, o, func(*http.Request) (*http.Response, error) {
 			if broken.Load() {
 				return answer(500, ""), nil
 			}
@@ -342,6 +433,9 @@ func TestLogTellsOnce(t *testing.T) {
 		synctest.Wait()
 		if warns, infos := strings.Count(f.logs.String(), "level=WARN"), strings.Count(f.logs.String(), "works again"); warns != 1 || infos != 1 {
 			t.Errorf("%d warnings, and %d times that it works again; want one of each:\n%s", warns, infos, f.logs)
+		}
+		if lines, named := strings.Count(f.logs.String(), " output_id="), strings.Count(f.logs.String(), "bucket=deploys output=ci"); named != lines {
+			t.Errorf("bucket and output are named in %d lines, want all %d:\n%s", named, lines, f.logs)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 type waiter struct {
 	h     *Hub
 	ds    []*delivery // that may answer
+	input string
 	until time.Time
 	timer *time.Timer         // takes it out
 	said  chan *server.Custom // of 1; written once, by whoever takes the waiter out of Hub.waiting
@@ -27,6 +28,9 @@ func (h *Hub) awaits(in *account.Input, ds []*delivery) *waiter {
 	}
 	w := &waiter{h: h, until: time.Now().Add(answerWindow), said: make(chan *server.Custom, 1)}
 	for _, d := range ds {
+		if !d.log.Internal && d.log.Next.IsZero() {
+			continue // goes to nobody
+		}
 		if in.ResponseFromOutput == account.AnyOutput || in.ResponseFromOutput == d.log.OutputID {
 			w.ds = append(w.ds, d)
 		}
@@ -36,9 +40,11 @@ func (h *Hub) awaits(in *account.Input, ds []*delivery) *waiter {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.waiters.take(w.bytes()) {
+	if h.awaitedBy[in.ID] >= maxInputWaiting || !h.waiters.take(w.bytes()) {
 		return nil
 	}
+	w.input = in.ID
+	h.awaitedBy[in.ID]++
 	for _, d := range w.ds {
 		h.waiting[d.log.ID] = w
 	}
@@ -75,6 +81,9 @@ func (h *Hub) take(w *waiter) bool {
 	if was {
 		w.timer.Stop()
 		h.waiters.give(w.bytes())
+		if h.awaitedBy[w.input]--; h.awaitedBy[w.input] == 0 {
+			delete(h.awaitedBy, w.input)
+		}
 	}
 	return was
 }
@@ -147,7 +156,7 @@ func (h *Hub) answered(id string, u account.Update) bool {
 
 // answerOf is an output's answer as the sender gets it.
 func answerOf(u account.Update) *server.Custom {
-	c := &server.Custom{Status: u.StatusCode, Header: u.AnswerHead, Body: u.Answer}
+	c := &server.Custom{Status: u.StatusCode, Header: sandboxed(u.AnswerHead), Body: u.Answer}
 	if c.Status < 200 || c.Status > 599 {
 		c.Status = http.StatusOK
 		if u.Status == account.StatusFailed {

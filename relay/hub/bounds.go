@@ -22,14 +22,20 @@ const (
 	maxQueued      = 4096
 	maxQueuedBytes = 64 << 20
 
+	// What is queued for all connections together. Beyond it plain subscribers that
+	// have more than fairQueuedBytes queued are cut off.
+	maxHeapBytes    = 512 << 20
+	fairQueuedBytes = 4 << 20
+
 	// What a consumer's connection may have unacknowledged: it paces the hub.
 	windowFrames = 128
 	windowBytes  = 8 << 20
 
-	maxPings      = 16  // that a client has not answered
-	maxClientName = 128 // bytes of a client's id, or a group's
-	maxConsumers  = 10_000
-	maxAhead      = 10_000 // deliveries that are acknowledged before an older one is, in a bucket
+	maxPings          = 16  // that a client has not answered
+	maxClientName     = 128 // bytes of a client's id, or a group's
+	maxConsumers      = 10_000
+	maxTokenConsumers = 1000   // of these, of one token
+	maxAhead          = 10_000 // deliveries that are acknowledged before an older one is, in a bucket
 )
 
 // Bounds of the deliveries that are in memory, so that subscribers which keep up
@@ -49,16 +55,19 @@ const (
 	maxBody      = 3 << 20
 	maxLargeBody = 64 << 20
 
-	maxWaiting      = 1024 // webhooks whose senders wait for an output's answer, and
+	maxWaiting      = 1024           // webhooks whose senders wait for an output's answer, and
+	maxInputWaiting = maxWaiting / 4 // of these, at one input
 	maxWaitingBytes = 64 << 20
 
 	maxHasty      = 1024 // webhooks that are stored after their sender was answered, and
 	maxHastyBytes = 32 << 20
 
-	maxRefusals  = 20                     // lines in the log about failed logins at once; then one a second
-	saveEvery    = 200 * time.Millisecond // positions of consumers
-	touchEvery   = time.Hour              // those of all who are connected; and those who are not may be forgotten
-	storeTimeout = 30 * time.Second
+	maxStrangers   = 5                      // lines in the log about unknown inputs at once; then
+	strangersEvery = 10 * time.Second       // one in this time
+	maxRefusals    = 20                     // lines in the log about failed logins at once; then one a second
+	saveEvery      = 200 * time.Millisecond // positions of consumers
+	touchEvery     = time.Hour              // those of all who are connected; and those who are not may be forgotten
+	storeTimeout   = 30 * time.Second
 )
 
 // Close codes that websocket has no names for here.

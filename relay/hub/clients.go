@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"hookrun/relay/account"
 )
@@ -24,11 +23,11 @@ func (h *Hub) Clients(ctx context.Context) ([]account.Client, error) {
 	all := h.look(saved)
 	counted := make(map[backlog]int64)
 	clients := make([]account.Client, 0, len(all))
-	for _, k := range all {
-		if err := h.countBacklogs(ctx, k, counted); err != nil {
+	for i := range all {
+		if err := h.countBacklogs(ctx, &all[i], counted); err != nil {
 			return nil, err
 		}
-		clients = append(clients, k.client)
+		clients = append(clients, all[i].client)
 	}
 	return clients, nil
 }
@@ -114,7 +113,7 @@ func (c *conn) known(a *account.Account, saved map[place]account.Consumer) known
 // away is a consumer that is not connected; Hub.mu is held.
 func (c *consumer) away(a *account.Account, saved map[place]account.Consumer) known {
 	k := known{client: account.Client{Acks: true, Away: true}}
-	k.client.AccessTokenKey, _, _ = strings.Cut(c.key, keySeparator)
+	k.client.AccessTokenKey, _ = c.owner()
 	in := make(map[string]bool, len(c.positions))
 	for id := range c.positions {
 		in[id] = true
@@ -126,10 +125,17 @@ func (c *consumer) away(a *account.Account, saved map[place]account.Consumer) kn
 	return k
 }
 
+// owner is what consumerKey was made of. A name may have separators in it.
+func (c *consumer) owner() (token, name string) {
+	token, rest, _ := strings.Cut(c.key, keySeparator)
+	_, name, _ = strings.Cut(rest, keySeparator)
+	return token, name
+}
+
 // tell says of a consumer its name, and how far it is in some buckets, by id;
 // Hub.mu is held.
 func (c *consumer) tell(k *known, a *account.Account, saved map[place]account.Consumer, in map[string]bool) {
-	k.client.Name = c.key[strings.LastIndex(c.key, keySeparator)+len(keySeparator):]
+	_, k.client.Name = c.owner()
 	if c.group {
 		k.client.Group = k.client.Name
 	}
@@ -157,7 +163,7 @@ func (c *consumer) tell(k *known, a *account.Account, saved map[place]account.Co
 
 // countBacklogs counts what waits for a client. What was counted before is in
 // counted.
-func (h *Hub) countBacklogs(ctx context.Context, k known, counted map[backlog]int64) error {
+func (h *Hub) countBacklogs(ctx context.Context, k *known, counted map[backlog]int64) error {
 	for name, b := range k.behind {
 		n, ok := counted[b]
 		if !ok {
@@ -175,6 +181,58 @@ func (h *Hub) countBacklogs(ctx context.Context, k known, counted map[backlog]in
 		}
 	}
 	return nil
+}
+
+// Forget forgets a client that is away, as Clients tells it: its positions, and so
+// what waits for it. The error wraps account.ErrNotFound, or account.ErrConnected;
+// then, and with every other error, what waits goes on waiting.
+func (h *Hub) Forget(ctx context.Context, k account.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	h.saving.Lock() // what is saved now would be forgotten by half
+	defer h.saving.Unlock()
+	key := consumerKey(k.AccessTokenKey, k.Name, k.Group != "")
+	if err := h.absent(key); err != nil {
+		return fmt.Errorf("client %s: %w", k.Name, err)
+	}
+	if err := h.o.Store.ForgetConsumer(ctx, key); err != nil {
+		return err
+	}
+	if !h.forgotten(key) {
+		return fmt.Errorf("client %s: %w", k.Name, account.ErrConnected)
+	}
+	h.log.Info("a client is forgotten, with what waited for it", "token", k.AccessTokenKey, "client", cut(k.Name), "group", k.Group != "")
+	return nil
+}
+
+// absent returns why a consumer can't be forgotten, or nil.
+func (h *Hub) absent(key string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch c := h.consumers[key]; {
+	case c == nil:
+		return account.ErrNotFound
+	case c.conns > 0:
+		return account.ErrConnected
+	}
+	return nil
+}
+
+// forgotten drops a consumer that the store has forgotten. It reports false where a
+// client of it came meanwhile: then its positions are saved again.
+func (h *Hub) forgotten(key string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.consumers[key]
+	if c == nil || c.conns == 0 {
+		delete(h.consumers, key)
+		return true
+	}
+	for _, p := range c.positions {
+		p.kept, p.dirty = false, true
+	}
+	h.hurry()
+	return false
 }
 
 // Stats is a bucket's Counts and what is there now.

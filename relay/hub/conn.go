@@ -130,7 +130,8 @@ func (h *Hub) leave(c *conn) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.over, c.queue, c.bytes = true, nil, 0
+	c.over = true
+	c.clear()
 	if c.token != "" {
 		h.log.Info("client disconnected", "remote", c.ip, "token", c.token, "client", c.agent, "reason", c.reason)
 	}
@@ -264,7 +265,7 @@ func (c *conn) take(life context.Context, data []byte) bool {
 	case wire.ActionAck:
 		return c.acked(r.IDs)
 	case wire.ActionPong:
-		return c.ponged(r.Held)
+		return c.ponged(life, r.Held)
 	}
 	return true // a word of newer clients, or of odd ones
 }
@@ -287,7 +288,7 @@ func (c *conn) end(code int, reason string) {
 	if c.over {
 		return
 	}
-	c.queue, c.bytes, c.statuses = nil, 0, 0
+	c.clear()
 	c.close(code, reason)
 	// A frame that is being written to somebody who does not read holds it up.
 	c.ws.NetConn().SetWriteDeadline(time.Now().Add(goodbyeTime))
@@ -358,12 +359,11 @@ func (c *conn) enqueue(d *delivery) bool {
 		return false
 	}
 	n := d.bytes
-	if c.bytes > 0 && (len(c.queue) >= maxQueued || c.bytes+n > maxQueuedBytes) {
+	if c.bytes > 0 && (len(c.queue) >= maxQueued || c.bytes+n > maxQueuedBytes || c.bytes > fairQueuedBytes && c.h.heap.full()) {
 		c.tooSlow(d)
 		return false
 	}
-	c.bytes += n
-	c.push(item{d: d})
+	c.queueDelivery(d)
 	return true
 }
 
@@ -373,16 +373,14 @@ func (c *conn) tooSlow(d *delivery) {
 	for _, it := range c.queue {
 		if it.d != nil {
 			lost++
-			count := c.h.count(it.d.log.BucketID)
-			count.Delivered--
-			count.Dropped++
+			c.h.count(it.d.log.BucketID).Dropped++
 		}
 	}
 	count := c.h.count(d.log.BucketID)
 	count.Slow++
 	count.Dropped++
 	c.h.log.Warn("a client reads too slowly and is cut off", "remote", c.ip, "token", c.token, "client", c.agent, "lost", lost)
-	c.queue, c.bytes, c.statuses = nil, 0, 0
+	c.clear()
 	c.close(websocket.CloseTryAgainLater, reasonSlow)
 	c.ws.NetConn().SetWriteDeadline(time.Now().Add(goodbyeTime))
 	c.h.drop(c)
@@ -395,8 +393,24 @@ func (c *conn) assign(d *delivery) {
 	if c.over {
 		return
 	}
+	c.queueDelivery(d)
+}
+
+// queueDelivery queues a delivery; mu is held.
+func (c *conn) queueDelivery(d *delivery) {
 	c.bytes += d.bytes
+	c.h.heap.hold(d)
 	c.push(item{d: d})
+}
+
+// clear drops what is queued; mu is held.
+func (c *conn) clear() {
+	for _, it := range c.queue {
+		if it.d != nil {
+			c.h.heap.release(it.d)
+		}
+	}
+	c.queue, c.bytes, c.statuses = nil, 0, 0
 }
 
 // write writes what is queued until nothing is.
@@ -433,6 +447,7 @@ func (c *conn) next() (it item, ok bool) {
 		c.statuses--
 	case it.d != nil:
 		c.bytes -= it.d.bytes
+		c.h.heap.release(it.d)
 	}
 	return it, true
 }
@@ -445,7 +460,8 @@ func (c *conn) failed(err error) {
 	if c.reason == "" {
 		c.reason = fmt.Sprintf("write: %v", err)
 	}
-	c.over, c.queue, c.pong, c.bytes = true, nil, nil, 0
+	c.over, c.pong = true, nil
+	c.clear()
 	c.ws.Close()
 }
 
@@ -495,7 +511,5 @@ func (h *Hub) unsendable(d *delivery) {
 	h.measure([]*delivery{d})
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	count := h.count(d.log.BucketID)
-	count.Delivered--
-	count.Dropped++
+	h.count(d.log.BucketID).Dropped++
 }

@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,8 @@ type member struct {
 	served   int64           // consumer.handed, when it was handed something last
 	pings    []int64         // number, when each ping was queued that is not answered
 	mute     bool            // it does not answer pings
+	gaps     []account.Gap   // that it was told of, and may not have read of yet
+	before   int             // pings of pings that were queued before that
 }
 
 // sent is a delivery that a member has and has not acknowledged.
@@ -79,8 +82,10 @@ func consumerKey(token, name string, group bool) string {
 // are too many consumers. mu is held.
 func (h *Hub) newMember(c *conn, token, name string, group bool) *member {
 	key := consumerKey(token, name, group)
-	if h.consumers[key] == nil && len(h.consumers) >= maxConsumers {
-		h.log.Error("too many clients that acknowledge", "most", maxConsumers, "token", token)
+	if h.consumers[key] == nil && (len(h.consumers) >= maxConsumers || h.consumersOf(token) >= maxTokenConsumers) {
+		if h.refusals.Allow() {
+			h.log.Error("too many clients that acknowledge", "most", maxConsumers, "of one token", maxTokenConsumers, "token", token)
+		}
 		return nil
 	}
 	of := h.consumer(key)
@@ -105,15 +110,20 @@ func (h *Hub) adopt(of *consumer, name string) {
 		return
 	}
 	for key, c := range h.consumers {
-		if c == of || c.conns > 0 || len(c.positions) == 0 || kindAndName(key) != name || of.group && h.usable(key) {
+		if c == of || len(c.positions) == 0 || kindAndName(key) != name || of.group && (c.conns > 0 || h.usable(key)) {
 			continue
 		}
-		of.positions = c.positions
+		for old := range h.conns { // that nobody knows yet to be dead
+			if old.member != nil && old.member.of == c {
+				h.cut(old, closeReplaced, reasonReplaced)
+			}
+		}
+		of.positions, c.positions = c.positions, make(map[string]*position) // its pump may be at work still: see hand
 		for _, p := range of.positions {
 			p.dirty, p.kept = true, false
 		}
 		delete(h.consumers, key)
-		h.left = append(h.left, key)
+		h.moved = append(h.moved, move{key, of.key})
 		h.log.Info("a client goes on under another token", "buckets", len(of.positions))
 		return
 	}
@@ -126,11 +136,22 @@ func (h *Hub) usable(key string) bool {
 	return t != nil && t.Active
 }
 
+// consumersOf counts those of a token: none may take the places of all. mu is held.
+func (h *Hub) consumersOf(token string) int {
+	n := 0
+	for key := range h.consumers {
+		if strings.HasPrefix(key, token+keySeparator) {
+			n++
+		}
+	}
+	return n
+}
+
 // release gives a place back that newMember gave. A consumer that never subscribed
 // is forgotten. Hub.mu is held.
 func (c *consumer) release() {
 	c.conns--
-	if c.conns == 0 && len(c.positions) == 0 {
+	if c.conns == 0 && len(c.positions) == 0 && c.h.consumers[c.key] == c {
 		delete(c.h.consumers, c.key)
 	}
 }
@@ -229,9 +250,10 @@ func (p *position) skip(upTo int64) {
 		return
 	}
 	p.next, p.dirty = upTo, true
-	if len(p.order) == 0 {
-		clear(p.acked)
-	}
+	maps.DeleteFunc(p.acked, func(seq int64, _ bool) bool { // retention took it
+		_, handed := slices.BinarySearch(p.order, seq)
+		return !handed && seq <= upTo
+	})
 }
 
 // notify has the pump look for something to hand out; Hub.mu is held.
@@ -365,20 +387,40 @@ func (m *member) pinged() {
 	}
 }
 
-// ponged compares what a client holds with what it was sent before the ping. It
-// reports false when the connection is to end: a frame got lost on the way.
-func (c *conn) ponged(held *int) bool {
+// move is a consumer that goes on under another key.
+type move struct{ from, to string }
+
+// ponged takes the answer to a ping. It reports false when the connection is to
+// end.
+func (c *conn) ponged(ctx context.Context, held *int) bool {
+	told, ok := c.compare(held)
+	if len(told) == 0 {
+		return ok
+	}
+	if err := c.h.o.Store.ForgetGaps(ctx, told); err != nil {
+		c.h.log.Error("a client will be told again of what it lost", "token", c.token, "err", err)
+	}
+	return ok
+}
+
+// compare compares what a client holds with what it was sent before the ping. It
+// reports false when the connection is to end: a frame got lost on the way. told
+// are the gaps that the client is known to have read of.
+func (c *conn) compare(held *int) (told []account.Gap, ok bool) {
 	h := c.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := c.member
 	if m == nil || m.mute || len(m.pings) == 0 {
-		return true
+		return nil, true
 	}
 	upTo := m.pings[0]
 	m.pings = m.pings[1:]
+	if m.before--; m.before < 0 {
+		told, m.gaps = m.gaps, nil
+	}
 	if held == nil {
-		return true
+		return told, true
 	}
 	open := 0
 	for _, s := range m.inflight {
@@ -389,9 +431,9 @@ func (c *conn) ponged(held *int) bool {
 	if open > *held {
 		h.log.Warn("webhooks were lost on the way to a client, and are sent again", "token", c.token, "client", c.agent, "lost", open-*held)
 		c.finish(closeLost, reasonLost)
-		return false
+		return told, false
 	}
-	return true
+	return told, true
 }
 
 // save stores the positions that have changed.
@@ -400,14 +442,14 @@ func (h *Hub) save(ctx context.Context) error {
 	defer cancel()
 	h.saving.Lock()
 	defer h.saving.Unlock()
-	changed, positions, left := h.takeDirty()
-	if len(changed)+len(left) == 0 {
+	if err := h.saveMoves(ctx); err != nil {
+		return err
+	}
+	changed, positions := h.takeDirty()
+	if len(changed) == 0 {
 		return nil
 	}
 	err := h.o.Store.SaveConsumers(ctx, changed)
-	if err == nil {
-		err = h.forgetLeft(ctx, left)
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range positions {
@@ -417,17 +459,22 @@ func (h *Hub) save(ctx context.Context) error {
 	return err
 }
 
-// forgetLeft has the store forget the consumers whose positions others have now.
-func (h *Hub) forgetLeft(ctx context.Context, left []string) error {
-	for _, key := range left {
-		if err := h.o.Store.ForgetConsumer(ctx, key); err != nil {
-			h.mu.Lock()
-			h.left = append(h.left, left...)
-			h.mu.Unlock()
+// saveMoves has the store know who goes on under another token.
+func (h *Hub) saveMoves(ctx context.Context) error {
+	for {
+		h.mu.Lock()
+		moved := h.moved
+		h.mu.Unlock()
+		if len(moved) == 0 {
+			return nil
+		}
+		if err := h.o.Store.RenameConsumer(ctx, moved[0].from, moved[0].to); err != nil {
 			return err
 		}
+		h.mu.Lock()
+		h.moved = h.moved[1:] // only here something is taken out
+		h.mu.Unlock()
 	}
-	return nil
 }
 
 // saveOrTell is save for who can do nothing about an error.
@@ -471,10 +518,9 @@ func (h *Hub) forget(ctx context.Context) error {
 	return nil
 }
 
-func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position, left []string) {
+func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	left, h.left = h.left, nil
 	for _, c := range h.consumers {
 		for _, p := range c.positions {
 			if p.dirty {
@@ -484,7 +530,7 @@ func (h *Hub) takeDirty() (changed []account.Consumer, positions []*position, le
 			}
 		}
 	}
-	return changed, positions, left
+	return changed, positions
 }
 
 // hurry has positions saved at once.

@@ -29,6 +29,7 @@ type delivery struct {
 	unsendable atomic.Bool
 
 	bytes int // that it takes in memory, about
+	holds int // connections in whose queue it is; guarded by heap.mu
 
 	published bool // is on disk, and log.Seq is set; guarded by Hub.mu
 	taken     bool // somebody was there to get it; guarded by Hub.mu
@@ -145,4 +146,36 @@ func overridden(h http.Header, with account.Header) http.Header {
 		h[http.CanonicalHeaderKey(name)] = values
 	}
 	return h
+}
+
+// heap is what is queued for all connections together. A delivery counts once,
+// in however many queues it is.
+type heap struct {
+	mu    sync.Mutex // guards bytes, and holds of all deliveries
+	bytes int
+}
+
+// hold notes that a delivery is in one more queue.
+func (q *heap) hold(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d.holds++; d.holds == 1 {
+		q.bytes += d.bytes
+	}
+}
+
+// release takes hold back.
+func (q *heap) release(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d.holds--; d.holds == 0 {
+		q.bytes -= d.bytes
+	}
+}
+
+// full reports whether too much is queued for all together.
+func (q *heap) full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes > maxHeapBytes
 }

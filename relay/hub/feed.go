@@ -101,9 +101,9 @@ func (h *Hub) forgetFeeds(a *account.Account) {
 // Counts is what became of a bucket's webhooks since the hub was made.
 type Counts struct {
 	Received  int64 // deliveries that came in
-	Delivered int64 // handed to a subscriber, or answered by a destination; each subscriber counts
+	Delivered int64 // queued for a subscriber, or answered by a destination; each subscriber counts
 	Resent    int64 // of Delivered, once more to a consumer that had not acknowledged
-	Dropped   int64 // not handed to a subscriber: it read too slowly, or retention was first
+	Dropped   int64 // not read by a subscriber: it was too slow, or retention was first
 	Slow      int64 // subscribers that were cut off for it
 	Acked     int64 // acknowledged by consumers
 }

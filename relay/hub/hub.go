@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -41,6 +42,14 @@ type Options struct {
 	// nobody does that.
 	Wake func()
 
+	// Own reports whether a host name is the relay's own: an input that had it would
+	// get what is meant for all others. nil: none is.
+	Own func(host string) bool
+
+	// Senders bounds how often an address may fail to show what a bucket asks its
+	// senders for; nil: as often as it likes.
+	Senders Guard
+
 	// Strict has unknown inputs answered with 404. nil: never.
 	Strict func() bool
 
@@ -57,9 +66,12 @@ type Hub struct {
 
 	wg sync.WaitGroup
 
-	refusals *rate.Limiter // lines in the log about failed logins
-	saveNow  chan struct{} // of 1: positions are to be saved at once; never closed
-	saving   sync.Mutex    // held while positions are saved, so that older ones don't come last
+	heap      heap
+	unknown   atomic.Int64  // requests to inputs that are not there
+	strangers *rate.Limiter // lines in the log about these
+	refusals  *rate.Limiter // lines in the log about failed logins
+	saveNow   chan struct{} // of 1: positions are to be saved at once; never closed
+	saving    sync.Mutex    // held while positions are saved, so that older ones don't come last
 
 	mu        sync.Mutex      // guards all below, and the order of what is published
 	life      context.Context // of connections and pumps; nil until Run
@@ -71,10 +83,11 @@ type Hub struct {
 	feeds     map[string]*feed     // by bucket id
 	recent    []*delivery          // of all feeds, the oldest first
 	bytes     int                  // of recent
-	left      []string             // keys whose positions another consumer has now: for the store to forget
+	moved     []move               // consumers that have another key than in the store
 	consumers map[string]*consumer // by key
 	waiting   map[string]*waiter   // by the id of each delivery that may answer
 	waiters   quota                // of waiting
+	awaitedBy map[string]int       // of these, by input id
 	hasty     quota                // webhooks that are stored after their sender was answered
 	reopened  map[string]time.Time // until when a delivery that was handed out late may be answered
 	limits    map[string]*limiter  // by input id
@@ -90,12 +103,14 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 		begun:     make(chan struct{}),
 		waiters:   quota{max: maxWaiting, maxBytes: maxWaitingBytes},
 		hasty:     quota{max: maxHasty, maxBytes: maxHastyBytes},
+		strangers: rate.NewLimiter(rate.Every(strangersEvery), maxStrangers),
 		refusals:  rate.NewLimiter(1, maxRefusals),
 		saveNow:   make(chan struct{}, 1),
 		conns:     make(map[*conn]bool),
 		feeds:     make(map[string]*feed),
 		consumers: make(map[string]*consumer),
 		waiting:   make(map[string]*waiter),
+		awaitedBy: make(map[string]int),
 		reopened:  make(map[string]time.Time),
 		limits:    make(map[string]*limiter),
 		counts:    make(map[string]*Counts),

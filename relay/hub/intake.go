@@ -34,7 +34,7 @@ type limiter struct {
 func (h *Hub) Route(r *http.Request) (t server.Target, ok bool) {
 	a := h.o.Book.Now()
 	path := r.URL.EscapedPath()
-	b, in, rest := a.Endpoint(hostname(r.Host), path)
+	b, in, rest := h.endpoint(a, hostname(r.Host), path)
 	if in == nil {
 		after, isHook := strings.CutPrefix(path, "/v1/webhooks/")
 		if !isHook {
@@ -47,9 +47,9 @@ func (h *Hub) Route(r *http.Request) (t server.Target, ok bool) {
 		rest = "/" + tail
 	}
 	if in == nil || b.Suspended {
-		return server.Target{Reply: h.unknown()}, true
+		return server.Target{Reply: h.unknownInput(r)}, true
 	}
-	if reply := h.admit(b, in, r); reply != nil {
+	if reply := h.admit(b, r); reply != nil {
 		return server.Target{Reply: reply}, true
 	}
 	t = server.Target{Bucket: in.ID, Path: rest, MaxBody: maxBody}
@@ -59,6 +59,14 @@ func (h *Hub) Route(r *http.Request) (t server.Target, ok bool) {
 	return t, true
 }
 
+// endpoint finds an input by its custom domain.
+func (h *Hub) endpoint(a *account.Account, host, path string) (b *account.Bucket, in *account.Input, rest string) {
+	if h.o.Own != nil && h.o.Own(host) {
+		return nil, nil, ""
+	}
+	return a.Endpoint(host, path)
+}
+
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		return name
@@ -66,34 +74,53 @@ func hostname(host string) string {
 	return host
 }
 
-// unknown is the answer where there is no input: a stranger learns nothing from
+// UnknownInputs is how many requests came to inputs that are not there.
+func (h *Hub) UnknownInputs() int64 { return h.unknown.Load() }
+
+// unknownInput answers a request to an input that is not there. The log does not
+// say which: that may be another's, with one wrong letter.
+func (h *Hub) unknownInput(r *http.Request) *server.Custom {
+	h.unknown.Add(1)
+	if h.strangers.Allow() {
+		h.log.Warn("a webhook came to an input that is not there; `hookrun relay inputs` lists those that are", "remote", h.o.Address(r))
+	}
+	return h.notThere()
+}
+
+// notThere is the answer where there is no input: a stranger learns nothing from
 // it, unless whoever runs the relay wants senders to see their mistake.
-func (h *Hub) unknown() *server.Custom {
+func (h *Hub) notThere() *server.Custom {
 	if h.o.Strict != nil && h.o.Strict() {
 		return &server.Custom{Status: http.StatusNotFound, Body: []byte("unknown input\n")}
 	}
 	return &server.Custom{Status: http.StatusOK}
 }
 
-// admit returns the answer to a sender who may not send, or not now; nil for
-// others.
-func (h *Hub) admit(b *account.Bucket, in *account.Input, r *http.Request) *server.Custom {
-	if !authorized(b.Auth, r) {
-		reply := &server.Custom{Status: http.StatusUnauthorized, Body: []byte("Unauthorized"), Header: http.Header{}}
-		switch b.Auth.Type {
-		case account.AuthBasic:
-			reply.Header.Set("WWW-Authenticate", `Basic realm="webhooks"`)
-		case account.AuthToken:
-			reply.Header.Set("WWW-Authenticate", "Bearer")
-		}
-		return reply
+// admit returns the answer to a sender who may not send; nil for others.
+func (h *Hub) admit(b *account.Bucket, r *http.Request) *server.Custom {
+	if b.Auth.Type == "" || b.Auth.Type == account.AuthNone {
+		return nil
 	}
-	if !h.inRate(in) {
+	from := h.o.Address(r)
+	if h.o.Senders != nil && !h.o.Senders.Allowed(from) {
 		return &server.Custom{
-			Status: http.StatusTooManyRequests, Body: []byte("too many webhooks to this input\n"), Header: http.Header{"Retry-After": {"1"}},
+			Status: http.StatusTooManyRequests, Body: []byte("too many wrong passwords or tokens\n"), Header: http.Header{"Retry-After": {"5"}},
 		}
 	}
-	return nil
+	if authorized(b.Auth, r) {
+		return nil
+	}
+	if h.o.Senders != nil {
+		h.o.Senders.Failed(from)
+	}
+	if h.refusals.Allow() {
+		h.log.Warn("a sender is refused: it does not show what the bucket asks for", "bucket", b.Name, "remote", from)
+	}
+	asks := http.Header{"Www-Authenticate": {"Bearer"}}
+	if b.Auth.Type == account.AuthBasic {
+		asks = http.Header{"Www-Authenticate": {`Basic realm="webhooks"`}}
+	}
+	return &server.Custom{Status: http.StatusUnauthorized, Body: []byte("Unauthorized"), Header: asks}
 }
 
 // authorized reports whether a sender shows what the bucket asks for.
@@ -117,6 +144,11 @@ func same(got, want string) bool {
 	return subtle.ConstantTimeCompare(g[:], w[:]) == 1
 }
 
+// errRate turns a webhook away that its input takes at another time.
+func errRate() error {
+	return &server.Refused{Status: http.StatusTooManyRequests, Text: "too many webhooks to this input", Header: http.Header{"Retry-After": {"1"}}}
+}
+
 func (h *Hub) inRate(in *account.Input) bool {
 	if in.Rate == 0 {
 		return true
@@ -137,11 +169,17 @@ func (h *Hub) Deliver(ctx context.Context, w server.Webhook) (server.Answer, err
 	a := h.o.Book.Now()
 	b, in := a.Input(w.Bucket)
 	if in == nil { // gone since it was found
-		return server.Answer{Custom: h.unknown()}, nil
+		return server.Answer{Custom: h.notThere()}, nil
+	}
+	if !h.inRate(in) {
+		return server.Answer{}, errRate()
 	}
 	logs, err := h.logs(b, in, w)
 	if err != nil {
 		return server.Answer{}, err
+	}
+	if len(w.Body)*len(logs) > maxLargeBody {
+		return server.Answer{}, &server.Refused{Status: http.StatusRequestEntityTooLarge, Text: "the body is too large for so many outputs"}
 	}
 	ds := make([]*delivery, len(logs))
 	for i, l := range logs {
@@ -164,11 +202,25 @@ func (h *Hub) Deliver(ctx context.Context, w server.Webhook) (server.Answer, err
 
 // static is an input's own answer.
 func static(in *account.Input) *server.Custom {
-	c := &server.Custom{Status: in.StatusCode, Body: []byte(in.Body), Header: http.Header(in.Headers)}
+	c := &server.Custom{Status: in.StatusCode, Body: []byte(in.Body), Header: sandboxed(http.Header(in.Headers))}
 	if c.Status == 0 {
 		c.Status = http.StatusOK
 	}
 	return c
+}
+
+// sandboxed is the header of an answer that others decide: a page among them must
+// not act as its reader at this host, where the API is too.
+func sandboxed(h http.Header) http.Header {
+	if h.Get("Content-Security-Policy") != "" {
+		return h
+	}
+	h = h.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	h.Set("Content-Security-Policy", "sandbox")
+	return h
 }
 
 // accept returns when the deliveries are on disk.

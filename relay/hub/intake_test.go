@@ -541,3 +541,19 @@ func TestMessageIsAlwaysThere(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyIsWaitedFor: a sender gets its answer at once where no output has the
+// webhook.
+func TestNobodyIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := setup{store: newMemStore(), pipe: true, change: func(a *account.Account) {
+			b := &a.Buckets[0]
+			b.Outputs = []account.Output{{ID: outputA, Name: "off", BucketID: b.ID, Internal: true, Destination: "http://localhost", Disabled: true}}
+			b.Inputs[0].ResponseFromOutput = account.AnyOutput
+		}}.start(t)
+		begin := time.Now()
+		if got := r.post("", "x"); got.status != 200 || time.Since(begin) > 0 {
+			t.Errorf("answer %d after %s, want 200 at once", got.status, time.Since(begin))
+		}
+	})
+}

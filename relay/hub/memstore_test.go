@@ -208,6 +208,27 @@ func (m *memStore) SaveConsumers(_ context.Context, cs []account.Consumer) error
 	return nil
 }
 
+func (m *memStore) RenameConsumer(_ context.Context, from, to string) error {
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for key, c := range m.consumers {
+		if c.Name == from {
+			delete(m.consumers, key)
+			c.Name = to
+			m.consumers[to+"\n"+c.BucketID] = c
+		}
+	}
+	for i := range m.gaps {
+		if m.gaps[i].Consumer == from {
+			m.gaps[i].Consumer = to
+		}
+	}
+	return nil
+}
+
 func (m *memStore) ForgetConsumer(_ context.Context, name string) error {
 	unlock, err := m.lock()
 	if err != nil {

@@ -147,7 +147,7 @@ func (h *Hub) load(ctx context.Context, p *position, w want) (page, error) {
 // measure finds the deliveries that can't be sent.
 func (h *Hub) measure(ds []*delivery) {
 	for _, d := range ds {
-		if _, err := d.encoded(); err != nil && d.unsendable.CompareAndSwap(false, true) {
+		if _, err := d.encoded(); err != nil && d.unsendable.CompareAndSwap(false, true) && h.refusals.Allow() {
 			h.log.Error("a webhook can't be sent to clients; it is kept in the log", "delivery", d.log.ID, "bytes", len(d.log.Body), "err", err)
 		}
 	}
@@ -159,6 +159,8 @@ func (h *Hub) hand(c *consumer, p *position, w want, pg page) (worked bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	case c.positions[p.bucketID] != p: // is another consumer's now, or gone with its bucket
+		return false
 	case w.again:
 		return h.handAgain(c, p, w, pg)
 	case len(p.pending) > 0:

@@ -43,6 +43,10 @@ type Store interface {
 	// above it stays so.
 	SaveConsumers(ctx context.Context, cs []account.Consumer) error
 
+	// RenameConsumer gives the positions and gaps of a name another one, which has
+	// none.
+	RenameConsumer(ctx context.Context, from, to string) error
+
 	// ForgetConsumer forgets the positions and gaps of a name.
 	ForgetConsumer(ctx context.Context, name string) error
 

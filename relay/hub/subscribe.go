@@ -149,7 +149,7 @@ func (c *conn) subscribe(ctx context.Context, r wire.Request) bool {
 		h.log.Warn("a client asks for buckets that there are not, or that its token does not see: it gets nothing of them",
 			"remote", c.ip, "token", c.token, "client", c.agent, "buckets", cut(strings.Join(unseen, ", ")))
 	}
-	h.tell(ctx, c, a, gaps)
+	h.tell(c, a, gaps)
 	return true
 }
 
@@ -240,7 +240,7 @@ func (h *Hub) follow(c *conn, a *account.Account) {
 			f.plain[c] = true
 		} else {
 			f.consumers[c.member.of] = true
-			c.member.of.position(id)
+			c.member.of.position(id).dirty = true // for when it was seen
 		}
 	}
 	if c.member != nil {
@@ -288,8 +288,8 @@ func (h *Hub) gaps(ctx context.Context, c *conn) []account.Gap {
 	return gaps
 }
 
-// tell tells a consumer what it lost, once.
-func (h *Hub) tell(ctx context.Context, c *conn, a *account.Account, gaps []account.Gap) {
+// tell tells a consumer what it lost, until it is known to have read it.
+func (h *Hub) tell(c *conn, a *account.Account, gaps []account.Gap) {
 	if len(gaps) == 0 {
 		return
 	}
@@ -305,8 +305,9 @@ func (h *Hub) tell(ctx context.Context, c *conn, a *account.Account, gaps []acco
 		h.log.Warn("a client has lost webhooks: retention took them before they were acknowledged", "token", c.token,
 			"client", c.agent, "bucket", name, "count", g.Count, "from", g.From, "to", g.To, "reason", g.Reason)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	c.status(s)
-	if err := h.o.Store.ForgetGaps(ctx, gaps); err != nil {
-		h.log.Error("a client will be told again of what it lost", "token", c.token, "err", err)
-	}
+	// Once it answers a ping that is queued from now on, it has read this.
+	c.member.gaps, c.member.before = gaps, len(c.member.pings)
 }

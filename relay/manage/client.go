@@ -75,6 +75,9 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
+// secure reports whether the relay is asked over TLS.
+func (c *Client) secure() bool { return strings.HasPrefix(c.base, "https:") }
+
 // isHere reports whether a host is this machine.
 func isHere(host string) bool {
 	a, err := netip.ParseAddr(host)
@@ -154,7 +157,7 @@ func (c *Client) unreachable(err error) error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err // the address is in the message once
 	}
-	return &Error{Message: fmt.Sprintf("relay %s can't be reached: %v", c.host, err), Hint: mend(err), err: err}
+	return &Error{Message: fmt.Sprintf("relay %s can't be reached: %v", c.host, err), Hint: c.mend(err), err: err}
 }
 
 // refused says why an answer is not what was asked for.
@@ -162,7 +165,11 @@ func (c *Client) refused(resp *http.Response) error {
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // what came will do
 	e := &Error{Status: resp.StatusCode, Hint: hintFor(resp.StatusCode), Request: plain(resp.Header.Get("Request-Id"))}
 	e.Message = fmt.Sprintf("relay %s answered %d", c.host, resp.StatusCode)
-	if said := plain(reason(data)); said != "" {
+	said := plain(reason(data))
+	if resp.StatusCode == http.StatusBadRequest && !c.secure() && strings.Contains(string(data), "HTTPS") {
+		e.Hint = hintTLS // servers that speak TLS say it in their own words
+	}
+	if said != "" {
 		e.Message += ": " + said
 	} else if words := http.StatusText(resp.StatusCode); words != "" {
 		e.Message += " " + words

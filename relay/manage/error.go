@@ -3,9 +3,12 @@ package manage
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 )
 
@@ -51,22 +54,50 @@ func hintFor(status int) string {
 	return ""
 }
 
+// What mends an address with the wrong scheme.
+const (
+	hintTLS   = "that port speaks TLS: begin the relay's address with https://"
+	hintPlain = "there is no TLS at that port: is it http://?"
+)
+
 // mend is what mends a connection that there is not.
-func mend(err error) string {
+func (c *Client) mend(err error) string {
 	_, isName := errors.AsType[*net.DNSError](err)
-	_, isCert := errors.AsType[*tls.CertificateVerificationError](err)
 	_, isPlain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "is the relay running, and is that its port?"
 	case isName:
 		return "compare the name in the relay's address"
-	case isCert:
-		return "the relay's certificate is not one for this name, or not one that this machine trusts"
-	case isPlain:
-		return "there is no TLS at that port: is it http://?"
+	case isPlain, errors.Is(err, http.ErrSchemeMismatch):
+		return hintPlain
+	case !c.secure() && answersTLS(err):
+		return hintTLS
 	case errors.Is(err, context.DeadlineExceeded):
 		return "is the relay running, and can it be reached from here?"
+	}
+	return mendCertificate(err)
+}
+
+// answersTLS reports whether an error looks like that of a server which waits for
+// TLS: it hangs up, or sends what is no HTTP. net/http has no error for that.
+func answersTLS(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "malformed HTTP response")
+}
+
+// mendCertificate is what mends a certificate that does not count; "" where it is
+// something else.
+func mendCertificate(err error) string {
+	_, isName := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, isCert := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case isName:
+		return "the relay's certificate is for another name: use the one that it is for in the relay's address"
+	case isInvalid && invalid.Reason == x509.Expired:
+		return "the relay's certificate is not valid now: is it to be renewed, and does this machine's clock go right?"
+	case isCert:
+		return "this machine does not trust who signed the relay's certificate: SSL_CERT_FILE=ca.pem names a file with that one's certificate"
 	}
 	return ""
 }

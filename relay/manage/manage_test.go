@@ -41,8 +41,9 @@ func (s *shelf) SaveAccount(_ context.Context, data []byte) error {
 
 // fakeRelay is Logs and Hub of one delivery.
 type fakeRelay struct {
-	query account.Query
-	force bool
+	query  account.Query
+	force  bool
+	forgot string // token and name of a client
 }
 
 func (f *fakeRelay) log() *account.Log {
@@ -66,8 +67,15 @@ func (f *fakeRelay) Pull(context.Context, account.Pull) ([]*account.Log, bool, e
 }
 func (f *fakeRelay) ForgetBucket(context.Context, string) error           { return nil }
 func (f *fakeRelay) Answer(context.Context, string, account.Update) error { return nil }
-func (f *fakeRelay) Clients() []account.Client {
-	return []account.Client{{Type: "hookrun", Waiting: 2}}
+func (f *fakeRelay) Clients(context.Context) ([]account.Client, error) {
+	return []account.Client{
+		{Type: "hookrun"},
+		{AccessTokenKey: tokenID, Name: "a/b", Group: "a/b", Acks: true, Away: true, LastSeen: account.At(time.Unix(1700000000, 0))},
+	}, nil
+}
+func (f *fakeRelay) Forget(_ context.Context, c account.Client) error {
+	f.forgot = c.AccessTokenKey + " " + c.Name
+	return nil
 }
 func (f *fakeRelay) Resend(_ context.Context, _, _ string, force bool) (*account.Log, error) {
 	f.force = force
@@ -205,9 +213,15 @@ func TestLogs(t *testing.T) {
 			t.Errorf("resent %+v, by force: %v, want %v", r, f.force, force)
 		}
 	}
-	if all := must[[]Subscriber](t)(c.Subscribers(ctx)); len(all) != 1 || all[0].Waiting != 2 {
-		t.Errorf("subscribers %+v", all)
+	all := must[Clients](t)(c.Clients(ctx))
+	if len(all.Connected) != 1 || all.Connected[0].Type != "hookrun" || len(all.Absent) != 1 || all.Absent[0].LastSeen.Unix() != 1700000000 {
+		t.Fatalf("clients %+v", all)
 	}
+	if err := c.ForgetClient(ctx, all.Absent[0]); err != nil || f.forgot != tokenID+" a/b" {
+		t.Errorf("forgot %q, %v", f.forgot, err)
+	}
+	err := c.ForgetClient(ctx, Absent{Key: tokenID, Name: "none"})
+	wantError(t, err, 404, "answered 404: client 'none' not found", "compare name or id")
 }
 
 func TestSecretAloneIsABearer(t *testing.T) {

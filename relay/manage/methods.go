@@ -193,11 +193,14 @@ func (c *Client) Resend(ctx context.Context, id, output string, force bool) (r R
 	return r, err
 }
 
-// Subscribers lists the clients that are connected.
-func (c *Client) Subscribers(ctx context.Context) ([]Subscriber, error) {
-	var v struct {
-		Clients []Subscriber `json:"webhook_clients"`
-	}
-	err := c.ask(ctx, get, at("connected-clients"), nil, nil, &v)
-	return v.Clients, err
+// Clients lists the clients that are connected, and those that are away.
+func (c *Client) Clients(ctx context.Context) (all Clients, err error) {
+	err = c.ask(ctx, get, at("connected-clients"), nil, nil, &all)
+	return all, err
+}
+
+// ForgetClient forgets a client that is away, with what waits for it.
+func (c *Client) ForgetClient(ctx context.Context, a Absent) error {
+	params := url.Values{"access_token_key": {a.Key}, "group": {strconv.FormatBool(a.Group != "")}}
+	return c.ask(ctx, del, at("connected-clients", a.Name), params, nil, &discard{})
 }

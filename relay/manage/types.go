@@ -68,6 +68,7 @@ type Log struct {
 	Internal     bool           `json:"internal"`
 	Resent       string         `json:"resent_from"`
 	Next         *account.Time  `json:"next_attempt_at"` // nil: it is not tried again
+	Error        string         `json:"error"`           // why the destination of a public output gave no answer
 }
 
 // RawBody is the body as it came.
@@ -113,7 +114,24 @@ type Subscriber struct {
 	Version      string       `json:"client_version"`
 	Destination  string       `json:"destination"`
 	SubscribedAt account.Time `json:"subscribed_at"`
-	Group        string       `json:"group"`
+	Name         string       `json:"name"`  // of one that acknowledges
+	Group        string       `json:"group"` // "": it is in none
 	Acks         bool         `json:"acks"`
-	Waiting      int64        `json:"waiting"`
+	Waiting      int64        `json:"waiting"` // that are kept for it, or its group, and not acknowledged
+}
+
+// Absent is a client that acknowledges, or a group of such, that is away.
+type Absent struct {
+	Key      string        `json:"access_token_key"`
+	Name     string        `json:"name"`
+	Group    string        `json:"group"` // "": it is no group
+	Buckets  []string      `json:"buckets"`
+	LastSeen *account.Time `json:"last_seen"` // nil: it is not known
+	Waiting  int64         `json:"waiting"`
+}
+
+// Clients are the clients of a relay.
+type Clients struct {
+	Connected []Subscriber `json:"webhook_clients"`
+	Absent    []Absent     `json:"absent_clients"` // none where the relay does not tell of them
 }

@@ -27,12 +27,16 @@ type Kept struct {
 	Bytes      int64
 }
 
-// Options of Handler. Book, Stats and Kept are required.
+// Options of Handler. All but Log are required.
 type Options struct {
 	Book  func() *account.Account
 	Stats func(ctx context.Context) (map[string]hub.Stats, error) // by bucket id
 	Kept  func(ctx context.Context) (Kept, error)
-	Log   *slog.Logger // nil: nothing is logged
+
+	// TurnedAway is how many requests were not taken as webhooks, by why.
+	TurnedAway func() map[string]int64
+
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // Handler answers a scrape.
@@ -53,6 +57,7 @@ type collector struct {
 	buckets []series
 	kept    *prometheus.Desc
 	bytes   *prometheus.Desc
+	away    *prometheus.Desc
 }
 
 // series is one number of each bucket.
@@ -85,6 +90,7 @@ func newCollector(o Options) *collector {
 		},
 		kept:  prometheus.NewDesc("hookrun_relay_kept_deliveries", "Deliveries in the store.", nil, nil),
 		bytes: prometheus.NewDesc("hookrun_relay_kept_bytes", "Bytes of the store in use.", nil, nil),
+		away:  prometheus.NewDesc("hookrun_relay_turned_away_total", "Requests that were not taken as webhooks.", []string{"why"}, nil),
 	}
 }
 
@@ -95,12 +101,16 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- c.kept
 	out <- c.bytes
+	out <- c.away
 }
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	for why, n := range c.o.TurnedAway() {
+		out <- prometheus.MustNewConstMetric(c.away, prometheus.CounterValue, float64(n), why)
+	}
 	stats, err := c.o.Stats(ctx)
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(c.buckets[0].desc, fmt.Errorf("ask the hub: %w", err))

@@ -23,6 +23,7 @@ func scrape(t *testing.T, o Options) (int, string) {
 		}
 		return a
 	}
+	o.TurnedAway = func() map[string]int64 { return map[string]int64{"refused": 4} }
 	w := httptest.NewRecorder()
 	Handler(o).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Code, w.Body.String()
@@ -41,7 +42,7 @@ func TestScrapeShowsEachBucket(t *testing.T) {
 	for _, want := range []string{
 		`hookrun_relay_received_total{bucket="deploys"} 7`, `hookrun_relay_dropped_total{bucket="deploys"} 2`,
 		`hookrun_relay_subscribers{bucket="deploys"} 3`, `hookrun_relay_waiting{bucket="deploys"} 5`,
-		"hookrun_relay_kept_deliveries 11", "hookrun_relay_kept_bytes 4096",
+		`hookrun_relay_turned_away_total{why="refused"} 4`, "hookrun_relay_kept_deliveries 11", "hookrun_relay_kept_bytes 4096",
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no line %q in:\n%s", want, text)

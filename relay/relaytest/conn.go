@@ -148,7 +148,11 @@ func (c *conn) subscribe(f Frame) bool {
 	c.srv.mu.Lock()
 	c.buckets = nil
 	c.srv.mu.Unlock()
-	if err := c.status("subscribed", "subscribed to buckets: "+strings.Join(buckets, ", ")); err != nil {
+	answer := map[string]any{"type": "status", "status": "subscribed", "message": "subscribed to buckets: " + strings.Join(buckets, ", ")}
+	if len(c.srv.opts.Unknown) > 0 {
+		answer["unknown"] = c.srv.opts.Unknown
+	}
+	if err := c.json(answer); err != nil {
 		return false
 	}
 	c.srv.change(func() {

@@ -53,6 +53,9 @@ type Options struct {
 	// to have effect beyond a connection.
 	Features []string
 
+	// Unknown is what each subscription is told that it asked for in vain.
+	Unknown []string
+
 	// Unacked is how many webhooks a client that acks is sent at most before it
 	// acks some; 0: 64.
 	Unacked int

@@ -13,7 +13,7 @@ import (
 
 // Bounds on answers that take their time.
 const (
-	maxAwaited    = 256              // senders that wait, or read a stream, at once
+	maxAwaited    = 256              // senders that wait, or read a stream, at once, unless Options.MaxAwait says another
 	laterTimeout  = 65 * time.Second // for Answer.Later
 	sendTimeout   = 15 * time.Second // for an answer to be read, once it is there
 	streamTimeout = 10 * time.Second // for the sender to take one Write of a stream
@@ -25,7 +25,7 @@ type Answer struct {
 	Custom  *Custom // not nil: sent in place of the receipt
 
 	// Later, if not nil, waits for what is sent in place of these two; nil is
-	// nothing. It is not called where 256 senders wait already. ctx ends after
+	// nothing. It is not called where too many senders wait already. ctx ends after
 	// 65 s or when the server stops, but not when the sender hangs up, and Later
 	// returns soon after.
 	Later func(ctx context.Context) *Custom

@@ -45,3 +45,12 @@ func (c *counts) log(log *slog.Logger) {
 	log.Info("intake closed", "accepted", c.accepted.Load(), "too_large", c.tooLarge.Load(), "unknown", c.unknown.Load(),
 		"refused", c.refused.Load(), "limited", c.limited.Load(), "not_awaited", c.notAwaited.Load(), "incomplete", c.incomplete.Load(), "turned_away", c.turnedAway.Load(), "failed", c.failed.Load())
 }
+
+// TurnedAway is how many requests got no 2xx since the server was made, by why.
+func (s *Server) TurnedAway() map[string]int64 {
+	c := &s.counts
+	return map[string]int64{
+		"too_large": c.tooLarge.Load(), "unknown": c.unknown.Load(), "refused": c.refused.Load(), "limited": c.limited.Load(),
+		"incomplete": c.incomplete.Load(), "busy": c.turnedAway.Load(), "failed": c.failed.Load(),
+	}
+}

@@ -127,7 +127,7 @@ func (s *Server) admit(l life, w http.ResponseWriter, r *http.Request, t Target)
 		return reply{status: t.Reply.Status, custom: t.Reply}
 	}
 	if t.Bucket == "" {
-		return refuse(http.StatusNotFound, "there is nothing at this address", "webhooks go to /hooks/BUCKET")
+		return refuse(http.StatusNotFound, "there is nothing at this address", s.nothing)
 	}
 	return s.take(l, request{w, r, from.network, cmp.Or(t.MaxBody, s.maxBody), Webhook{
 		Bucket: t.Bucket,
@@ -141,7 +141,7 @@ func (s *Server) admit(l life, w http.ResponseWriter, r *http.Request, t Target)
 
 func (s *Server) healthz(method string) reply {
 	if method != http.MethodGet && method != http.MethodHead {
-		return refuse(http.StatusMethodNotAllowed, "/healthz answers GET only", "webhooks go to /hooks/BUCKET").
+		return refuse(http.StatusMethodNotAllowed, "/healthz answers GET only", s.nothing).
 			with("Allow", "GET, HEAD")
 	}
 	h := s.health()

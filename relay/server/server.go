@@ -65,6 +65,7 @@ type Options struct {
 	MaxBody  int64 // bytes of one body; 0: 8 MiB
 	MaxHeld  int64 // bytes of all bodies in memory at once; 0: 64 MiB. One body always fits
 	MaxConns int   // connections open at once; 0: 1024
+	MaxAwait int   // senders that wait for more than the receipt at once; 0: 256
 
 	// MaxConnsPerAddress are connections of one address at once; 0: 64. Trusted
 	// proxies and this machine itself are not bound by it.
@@ -73,6 +74,10 @@ type Options struct {
 	// Route says where a request goes. nil: webhooks go to /hooks/BUCKET and
 	// /v1/webhooks/BUCKET, and all else but GET /healthz gets 404.
 	Route func(r *http.Request) Target
+
+	// Nothing tells whoever asks for what is not there where things are. "":
+	// webhooks go to /hooks/BUCKET.
+	Nothing string
 
 	// Proxies are the networks of proxies whose X-Forwarded-For is believed. It is
 	// asked for every request. nil: none are.
@@ -114,6 +119,7 @@ type Server struct {
 	maxConns int
 	perAddr  int
 	route    func(*http.Request) Target
+	nothing  string // the hint with 404
 	local    bool
 	proxies  func() []netip.Prefix
 
@@ -138,6 +144,7 @@ func New(o Options) *Server {
 		maxConns: o.MaxConns,
 		perAddr:  cmp.Or(o.MaxConnsPerAddress, defaultConnsPerAddress),
 		route:    o.Route,
+		nothing:  cmp.Or(o.Nothing, "webhooks go to /hooks/BUCKET"),
 		local:    o.LocalOnly,
 		proxies:  o.Proxies,
 		rates:    newRates(),
@@ -162,7 +169,7 @@ func New(o Options) *Server {
 	if s.proxies == nil {
 		s.proxies = func() []netip.Prefix { return nil }
 	}
-	s.awaited.max = maxAwaited
+	s.awaited.max = int64(cmp.Or(o.MaxAwait, maxAwaited))
 	s.held.max = max(cmp.Or(o.MaxHeld, maxHeld), s.maxBody)
 	s.shares.max = max(s.held.max/heldParts, s.maxBody)
 	return s

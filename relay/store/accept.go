@@ -4,25 +4,28 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ncruces/go-sqlite3"
+
 	"hookrun/engine/database"
 	"hookrun/relay/account"
 )
-
-// rowBytes is what a delivery is taken to hold beside its body.
-const rowBytes = 1 << 10
 
 // Accept keeps the deliveries of one webhook, all or none, and sets their Seq:
 // greater than any before. It returns nil only when they are on disk; committed,
 // which may be nil, is called before, in the order of Seq over all calls, and must
 // be quick. The error wraps database.ErrUnavailable while the disk has no room.
+// While more comes than can be deleted to keep within Options.KeepSize, it waits.
 func (s *Store) Accept(ctx context.Context, ds []*account.Log, committed func()) error {
 	rows := make([]row, len(ds))
-	size := 0
+	size := int64(0)
 	for i, d := range ds {
 		rows[i] = newRow(d)
-		size += rowBytes + len(rows[i].header) + len(d.Body)
+		size += rows[i].bytes()
 	}
-	err := s.db.Write(ctx, database.Write{Intake: true, Size: size, Committed: committed, Do: func(c *database.Conn) error {
+	if err := s.room.enter(ctx, s.db.Ended()); err != nil {
+		return fmt.Errorf("accept a webhook: wait for room: %w", err)
+	}
+	err := s.write(ctx, database.Write{Intake: true, Size: int(size), Committed: committed, Do: func(c *database.Conn) error {
 		for i := range rows {
 			if err := rows[i].insert(c); err != nil {
 				return fmt.Errorf("delivery %s: %w", rows[i].ID, err)
@@ -33,6 +36,7 @@ func (s *Store) Accept(ctx context.Context, ds []*account.Log, committed func())
 	if err != nil {
 		return fmt.Errorf("accept a webhook: %w", err)
 	}
+	s.room.took(size, s.slack())
 	return nil
 }
 
@@ -94,7 +98,7 @@ func fill(c *database.Conn, table, column string, seq int64, data []byte) error 
 // hinder it.
 func (s *Store) Update(ctx context.Context, id string, u account.Update) error {
 	f := newFate(u, database.Nanos(s.o.hooks.Now()))
-	err := s.db.Write(ctx, database.Write{Size: rowBytes + len(f.header) + len(u.Answer), Do: func(c *database.Conn) error {
+	err := s.write(ctx, database.Write{Size: rowBytes + int(f.bytes()), Do: func(c *database.Conn) error {
 		found, err := f.put(c, id)
 		if err == nil && !found {
 			err = database.Refuse(account.ErrNotFound)
@@ -104,6 +108,7 @@ func (s *Store) Update(ctx context.Context, id string, u account.Update) error {
 	if err != nil {
 		return fmt.Errorf("update delivery %s: %w", id, err)
 	}
+	s.room.took(f.bytes(), s.slack())
 	return nil
 }
 
@@ -121,8 +126,16 @@ func newFate(u account.Update, updated int64) *fate {
 // put writes the fate of a delivery in place of what was there, and reports
 // whether there is such a delivery.
 func (f *fate) put(c *database.Conn, id string) (bool, error) {
-	seq, err := c.Number(`SELECT seq FROM deliveries WHERE id = ?`, id)
+	var seq, before int64
+	bucket := ""
+	err := c.Query(func(r *sqlite3.Stmt) error {
+		seq, bucket, before = r.ColumnInt64(0), r.ColumnText(1), r.ColumnInt64(2)
+		return nil
+	}, `SELECT d.seq, d.bucket_id, `+fateOctets+` FROM deliveries d WHERE d.id = ?`, id)
 	if err != nil || seq == 0 {
+		return false, err
+	}
+	if err := grow(c, bucket, f.bytes()-before); err != nil {
 		return false, err
 	}
 	err = c.Exec(`

@@ -15,10 +15,15 @@ import (
 // goes on. Ids in the order of time are kinder to the index than random ones.
 func BenchmarkAccept(b *testing.B) {
 	for _, producers := range []int{1, 16, 256} {
-		b.Run(fmt.Sprintf("producers=%d", producers), func(b *testing.B) { benchmarkAccept(b, producers, newLog) })
+		b.Run(fmt.Sprintf("producers=%d", producers), func(b *testing.B) { benchmarkAccept(b, options(b), producers, newLog) })
 	}
+	b.Run("producers=256,as-many-deleted", func(b *testing.B) {
+		o := options(b)
+		o.KeepSize = 32 << 20
+		benchmarkAccept(b, o, 256, newLog)
+	})
 	b.Run("producers=256,random-ids", func(b *testing.B) {
-		benchmarkAccept(b, 256, func(bucket string) *account.Log {
+		benchmarkAccept(b, options(b), 256, func(bucket string) *account.Log {
 			l := newLog(bucket)
 			l.ID = uuid.NewString()
 			return l
@@ -26,8 +31,8 @@ func BenchmarkAccept(b *testing.B) {
 	})
 }
 
-func benchmarkAccept(b *testing.B, producers int, newLog func(string) *account.Log) {
-	s := serve(b, options(b))
+func benchmarkAccept(b *testing.B, o Options, producers int, newLog func(string) *account.Log) {
+	s := serve(b, o)
 	body := bytes.Repeat([]byte("0123456789abcdef"), 2<<10/16)
 	next := make(chan *account.Log, producers)
 	done := make(chan error)
@@ -91,21 +96,70 @@ func BenchmarkList(b *testing.B) {
 }
 
 // BenchmarkRemove measures the longest piece of a sweep: others wait for so long.
+// Consumers are behind all of it, somewhere in it, or have acknowledged some of it
+// out of order.
 func BenchmarkRemove(b *testing.B) {
-	s := serve(b, options(b))
-	err := s.SaveConsumers(b.Context(), []account.Consumer{{Name: "slow", BucketID: bucketA}})
-	if err != nil {
-		b.Fatal(err)
+	far := func(int64, int) account.Consumer { return account.Consumer{} }
+	within := func(seq int64, i int) account.Consumer { return account.Consumer{Acked: seq + int64(i)%sweepRows} }
+	holes := func(seq int64, i int) account.Consumer {
+		u := account.Consumer{Acked: seq + int64(i)%sweepRows}
+		for n := range int64(20) {
+			u.Above = append(u.Above, u.Acked+2+2*n)
+		}
+		return u
 	}
+	for _, bb := range []struct {
+		name      string
+		consumers int
+		at        func(seq int64, i int) account.Consumer
+	}{{"far", 1, far}, {"far", 1000, far}, {"within", 1000, within}, {"holes", 1000, holes}} {
+		b.Run(fmt.Sprintf("consumers=%d,%s", bb.consumers, bb.name), func(b *testing.B) { benchmarkRemove(b, bb.consumers, bb.at) })
+	}
+}
+
+func benchmarkRemove(b *testing.B, consumers int, at func(seq int64, i int) account.Consumer) {
+	o := options(b)
+	o.Log = nil
+	s := serve(b, o)
 	for b.Loop() {
 		b.StopTimer()
+		seq, err := s.LastSeq(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		all := make([]account.Consumer, consumers)
+		for i := range all {
+			all[i] = at(seq, i)
+			all[i].Name, all[i].BucketID = fmt.Sprint(seq, "-", i), bucketA
+		}
+		// Those of the round before are past this piece; the bucket keeps only these.
+		if err := s.ForgetBucket(b.Context(), bucketA); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.SaveConsumers(b.Context(), all); err != nil {
+			b.Fatal(err)
+		}
 		fillBench(b, s.Store, sweepRows)
 		found, err := s.oldest(b.Context(), old{before: math.MaxInt64, bytes: sweepBytes})
 		if err != nil || len(found) != sweepRows {
 			b.Fatalf("oldest = %d deliveries, %v; want %d", len(found), err, sweepRows)
 		}
 		b.StartTimer()
-		if err := s.remove(b.Context(), found, false, reasonSize); err != nil {
+		if err := s.remove(b.Context(), found, false, &toll{reason: reasonSize, lost: map[string]int64{}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCount measures how 10,000 new deliveries are counted, beside the
+// writer.
+func BenchmarkCount(b *testing.B) {
+	s := serve(b, options(b))
+	for b.Loop() {
+		b.StopTimer()
+		fillBench(b, s.Store, countRows)
+		b.StartTimer()
+		if err := s.count(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -142,13 +142,26 @@ func (s *Store) ForgetGaps(ctx context.Context, gaps []account.Gap) error {
 	return nil
 }
 
+// widenGap goes on from an INSERT into gaps where there is one for that reason.
+const widenGap = `
+	ON CONFLICT(consumer, bucket_id, reason) DO UPDATE SET missed = missed + excluded.missed,
+		oldest = min(oldest, excluded.oldest), newest = max(newest, excluded.newest)`
+
 // addGap adds to the gap that a consumer has in a bucket for that reason, if any.
 func addGap(c *database.Conn, g account.Gap) error {
-	return c.Exec(`
-		INSERT INTO gaps(consumer, bucket_id, reason, missed, oldest, newest) VALUES(?, ?, ?, ?, ?, ?)
-		ON CONFLICT(consumer, bucket_id, reason) DO UPDATE SET missed = missed + excluded.missed,
-			oldest = min(oldest, excluded.oldest), newest = max(newest, excluded.newest)`,
+	return c.Exec(`INSERT INTO gaps(consumer, bucket_id, reason, missed, oldest, newest) VALUES(?, ?, ?, ?, ?, ?)`+widenGap,
 		g.Consumer, g.BucketID, g.Reason, g.Count, g.From, g.To)
+}
+
+// addGapToAll adds one gap to those of all consumers of its bucket that have
+// acknowledged nothing from a seq on, nor anything above their position. It
+// returns how many there are.
+func addGapToAll(c *database.Conn, g account.Gap, first int64) (int64, error) {
+	err := c.Exec(`
+		INSERT INTO gaps(consumer, bucket_id, reason, missed, oldest, newest)
+		SELECT name, bucket_id, ?1, ?2, ?3, ?4 FROM consumers WHERE bucket_id = ?5 AND acked < ?6 AND above = x''`+widenGap,
+		g.Reason, g.Count, g.From, g.To, g.BucketID, first)
+	return c.Changes(), err
 }
 
 // encodeAbove writes the numbers above acked, each once.

@@ -33,7 +33,7 @@ func (s *Store) forgetAbsent(ctx context.Context, now, since time.Time) error {
 		return err
 	}
 	var gone []account.Consumer
-	err = s.db.Write(ctx, database.Write{Do: func(c *database.Conn) (err error) {
+	err = s.write(ctx, database.Write{Do: func(c *database.Conn) (err error) {
 		if gone, err = readConsumers(c, consumerColumns+`WHERE seen < ?`, since); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (s *Store) ForgetBucket(ctx context.Context, bucketID string) error {
 			return fmt.Errorf("forget bucket %s: %w", bucketID, err)
 		}
 	}
-	err = s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error {
+	err = s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		for _, sql := range []string{
 			`DELETE FROM consumers WHERE bucket_id = ?`,
 			`DELETE FROM gaps WHERE bucket_id = ?`,
@@ -110,7 +110,7 @@ func (s *Store) removeBucket(ctx context.Context, bucket string, internal bool, 
 		if err != nil || len(found) == 0 {
 			return err
 		}
-		if err := s.remove(ctx, found, true, ""); err != nil {
+		if err := s.remove(ctx, found, true, nil); err != nil {
 			return err
 		}
 	}

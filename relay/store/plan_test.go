@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,8 @@ func TestNoQueryReadsAllOrSorts(t *testing.T) {
 	done(s.List(t.Context(), account.Query{Status: account.StatusSent, Limit: 1}))
 	done(s.List(t.Context(), account.Query{BucketIDs: many}))
 	done(s.Sizes(t.Context()))
+	bucket := bucketA
+	done(s.oldest(t.Context(), old{bucket: &bucket, before: math.MaxInt64, bytes: 1}))
 	_, _, err := s.Pull(t.Context(), account.Pull{Since: day0.Add(2 * time.Second)})
 	_, _, err2 := s.NextDue(t.Context())
 	errs = append(errs, err, err2, s.sweep(t.Context(), nil), s.ForgetBucket(t.Context(), bucketA))

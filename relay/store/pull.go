@@ -52,7 +52,7 @@ func (s *Store) pullSome(ctx context.Context, p account.Pull) (logs []*account.L
 	if err != nil || len(ways) == 0 {
 		return nil, false, err
 	}
-	err = s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error { return markPulled(c, logs, ways) }})
+	err = s.write(ctx, database.Write{Do: func(c *database.Conn) error { return markPulled(c, logs, ways) }})
 	if err != nil {
 		return nil, false, fmt.Errorf("mark them: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -30,8 +29,9 @@ const usedBytes = `
 // waiting is true of a delivery d that the relay itself is still to send.
 const waiting = `(NOT d.internal AND EXISTS (SELECT 1 FROM fates f WHERE f.seq = d.seq AND f.status = 'preparing' AND f.next != 0))`
 
-// sweepEvery sweeps every minute until ctx ends. It reads beside the writer and
-// only its deletions, in small pieces, go through the queue.
+// sweepEvery sweeps every minute until ctx ends, and by size whenever much has
+// come. It reads beside the writer and only its deletions, in small pieces, go
+// through the queue.
 func (s *Store) sweepEvery(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -39,31 +39,38 @@ func (s *Store) sweepEvery(ctx context.Context) {
 	clock.look(s.o.hooks.Now(), time.Now()) // the first tells nothing
 	told := ""
 	for {
+		var err error
+		all := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			all = true
+			err = s.sweep(ctx, clock.look(s.o.hooks.Now(), time.Now()))
+		case <-s.room.crowded:
+			err = s.sweepSize(ctx)
 		}
-		err := s.sweep(ctx, clock.look(s.o.hooks.Now(), time.Now()))
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil:
+		case err == nil && all:
 			told = ""
-		case err.Error() != told: // not every minute the same
+		case err != nil && err.Error() != told: // not every minute the same
 			told = err.Error()
 			s.o.Log.Warn("deletion of old webhooks put off", "err", err)
 		}
 	}
 }
 
-// sweep deletes what is too old, unless clock tells against it, then the oldest
-// of what is too much, and gives free pages back.
+// sweep deletes what is too old, unless clock tells against it, then what is too
+// much, and gives free pages back.
 func (s *Store) sweep(ctx context.Context, clock error) error {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	if clock == nil {
 		clock = s.sweepOld(ctx)
 	}
-	return errors.Join(clock, s.sweepMany(ctx, false), s.sweepMany(ctx, true), s.vacuum(ctx))
+	return errors.Join(clock, s.sweepMuch(ctx))
 }
 
 // sweepOld deletes by age, and forgets the consumers that were away for long. Age
@@ -79,6 +86,8 @@ func (s *Store) sweepOld(ctx context.Context) error {
 		return errClockBehind
 	}
 	age := time.Duration(s.keepAge.Load())
+	t := toll{reason: reasonAge, lost: map[string]int64{}}
+	defer s.tell(&t)
 	for o := (old{before: now.Add(-age).UnixNano(), bytes: sweepBytes, waiting: true}); ; {
 		found, err := s.oldest(ctx, o)
 		if err != nil {
@@ -87,31 +96,7 @@ func (s *Store) sweepOld(ctx context.Context) error {
 		if len(found) == 0 {
 			return s.forgetAbsent(ctx, now, now.Add(-max(age, minForget)))
 		}
-		if err := s.remove(ctx, found, o.waiting, reasonAge); err != nil {
-			return err
-		}
-		o.after = found[len(found)-1].seq
-	}
-}
-
-// sweepMany deletes the oldest deliveries while the database is too big: those
-// that wait to be sent only where waiting is set.
-func (s *Store) sweepMany(ctx context.Context, waiting bool) error {
-	for o := (old{before: math.MaxInt64, waiting: waiting}); ; {
-		used, err := s.number(ctx, usedBytes)
-		if err != nil {
-			return err
-		}
-		excess := used - s.keepSize.Load()
-		if excess <= 0 {
-			return nil
-		}
-		o.bytes = min(excess, sweepBytes)
-		found, err := s.oldest(ctx, o)
-		if err != nil || len(found) == 0 {
-			return err
-		}
-		if err := s.remove(ctx, found, waiting, reasonSize); err != nil {
+		if err := s.remove(ctx, found, o.waiting, &t); err != nil {
 			return err
 		}
 		o.after = found[len(found)-1].seq
@@ -120,10 +105,11 @@ func (s *Store) sweepMany(ctx context.Context, waiting bool) error {
 
 // old says which of the oldest deliveries are to go.
 type old struct {
-	after   int64 // seq
-	before  int64 // none behind the first that was received then or later
-	bytes   int64 // that they have together, or reach with the last; one in any case
-	waiting bool  // those too that the relay itself is still to send
+	bucket  *string // of this one; nil: of all
+	after   int64   // seq
+	before  int64   // none behind the first that was received then or later
+	bytes   int64   // that they have together, or reach with the last; one in any case
+	waiting bool    // those too that the relay itself is still to send
 }
 
 // doomed is a delivery that is to be deleted.
@@ -135,7 +121,24 @@ type doomed struct {
 	waiting  bool
 }
 
+// The ways to find the oldest.
+const (
+	oldestOfAll = `SELECT ` + doomedColumns + ` FROM deliveries d NOT INDEXED WHERE d.seq > ?1 ORDER BY d.seq`
+	oldestOfOne = `
+		SELECT ` + doomedColumns + ` FROM deliveries d INDEXED BY deliveries_bucket
+			WHERE d.bucket_id = ?2 AND d.internal = 0 AND d.seq > ?1
+		UNION ALL
+		SELECT ` + doomedColumns + ` FROM deliveries d INDEXED BY deliveries_bucket
+			WHERE d.bucket_id = ?2 AND d.internal = 1 AND d.seq > ?1
+		ORDER BY 1`
+	doomedColumns = `d.seq, d.bucket_id, d.internal, d.received, ` + waiting + `, ` + rowOctets + ` + ` + fateOctets
+)
+
 func (s *Store) oldest(ctx context.Context, o old) ([]doomed, error) {
+	sql, args := oldestOfAll, []any{o.after}
+	if o.bucket != nil {
+		sql, args = oldestOfOne, []any{o.after, *o.bucket}
+	}
 	var found []doomed
 	err := s.db.Read(ctx, func(c *database.Conn) error {
 		size := int64(0)
@@ -150,9 +153,7 @@ func (s *Store) oldest(ctx context.Context, o old) ([]doomed, error) {
 			size += rowBytes + r.ColumnInt64(5)
 			found = append(found, d)
 			return nil
-		}, `SELECT d.seq, d.bucket_id, d.internal, d.received, `+waiting+`,
-			length(d.body) + coalesce((SELECT length(f.answer) FROM fates f WHERE f.seq = d.seq), 0)
-			FROM deliveries d NOT INDEXED WHERE d.seq > ? ORDER BY d.seq`, o.after)
+		}, sql, args...)
 		if err == errEnough {
 			return nil
 		}
@@ -161,27 +162,34 @@ func (s *Store) oldest(ctx context.Context, o old) ([]doomed, error) {
 	return found, err
 }
 
+// toll is what a sweep took from somebody.
+type toll struct {
+	reason string
+	unsent int              // deliveries that the relay itself was still to send
+	lost   map[string]int64 // by bucket: that somebody had not acknowledged
+}
+
+// tell logs a toll: once for a sweep, which may have many pieces.
+func (s *Store) tell(t *toll) {
+	if t.unsent > 0 {
+		s.o.Log.Warn("webhooks deleted before they could be sent", "count", t.unsent, "reason", t.reason)
+	}
+	for bucket, n := range t.lost {
+		s.o.Log.Warn("webhooks deleted before they were acknowledged", "bucket", bucket, "count", n, "reason", t.reason)
+	}
+}
+
 // remove deletes deliveries in one commit, which notes with what reason they were
-// taken from whom; "": nobody was to get them any more. Those that wait to be sent
-// by now stay unless waiting is set.
-func (s *Store) remove(ctx context.Context, found []doomed, waiting bool, reason string) error {
-	var gone []doomed
-	var lost map[string]int64
-	err := s.db.Write(ctx, database.Write{Do: func(c *database.Conn) (err error) {
-		if gone, err = deleteRows(c, found, waiting); err != nil || reason == "" {
-			return err
-		}
-		lost, err = noteGaps(c, gone, reason)
-		return err
-	}})
-	if err != nil {
+// taken from whom, and adds that to the toll; nil: nobody was to get them any
+// more. Those that wait to be sent by now stay unless waiting is set.
+func (s *Store) remove(ctx context.Context, found []doomed, waiting bool, t *toll) error {
+	gone, lost, err := s.delete(ctx, found, waiting, t)
+	if err != nil || t == nil {
 		return err
 	}
-	if unsent := countWaiting(gone); unsent > 0 && reason != "" {
-		s.o.Log.Warn("webhooks deleted before they could be sent", "count", unsent, "reason", reason)
-	}
+	t.unsent += countWaiting(gone)
 	for bucket, n := range lost {
-		s.o.Log.Warn("webhooks deleted before they were acknowledged", "bucket", bucket, "count", n, "reason", reason)
+		t.lost[bucket] += n
 		if s.o.Dropped != nil {
 			s.o.Dropped(bucket, n)
 		}
@@ -189,15 +197,53 @@ func (s *Store) remove(ctx context.Context, found []doomed, waiting bool, reason
 	return nil
 }
 
+// delete returns what it deleted, and by bucket how many of them somebody was
+// still to get.
+func (s *Store) delete(ctx context.Context, found []doomed, waiting bool, t *toll) (gone []doomed, lost map[string]int64, err error) {
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	err = s.write(ctx, database.Write{Do: func(c *database.Conn) (err error) {
+		if gone, err = deleteRows(c, found, waiting); err != nil || t == nil {
+			return err
+		}
+		lost, err = noteGaps(c, gone, t.reason)
+		return err
+	}})
+	return gone, lost, err
+}
+
 // deleteRows returns which of them there were to delete.
 func deleteRows(c *database.Conn, found []doomed, evenWaiting bool) ([]doomed, error) {
 	gone := make([]doomed, 0, len(found))
+	upto, err := c.Number(counted)
+	if err != nil {
+		return nil, err
+	}
+	bytes := map[string]int64{} // by bucket
 	for _, d := range found {
-		if err := c.Exec(`DELETE FROM deliveries AS d WHERE seq = ? AND (? OR NOT `+waiting+`)`, d.seq, evenWaiting); err != nil {
+		there, size := false, int64(0)
+		err := c.Query(func(r *sqlite3.Stmt) error {
+			there, d.bucket, d.waiting, size = true, r.ColumnText(0), r.ColumnBool(1), r.ColumnInt64(2)
+			if d.seq <= upto {
+				size += rowBytes + r.ColumnInt64(3)
+			}
+			return nil
+		}, `SELECT d.bucket_id, `+waiting+`, `+fateOctets+`, `+rowOctets+` FROM deliveries d WHERE d.seq = ?`, d.seq)
+		if err != nil {
 			return nil, err
 		}
-		if c.Changes() > 0 {
-			gone = append(gone, d)
+		if !there || d.waiting && !evenWaiting {
+			continue
+		}
+		if err := c.Exec(`DELETE FROM deliveries WHERE seq = ?`, d.seq); err != nil {
+			return nil, err
+		}
+		gone = append(gone, d)
+		bytes[d.bucket] += size
+	}
+	for bucket, n := range bytes {
+		if err := grow(c, bucket, -n); err != nil {
+			return nil, err
 		}
 	}
 	return gone, c.Exec(`UPDATE meta SET value = value + ? WHERE key = 'deleted'`, len(gone))
@@ -214,7 +260,8 @@ func countWaiting(ds []doomed) int {
 }
 
 // vacuum gives free pages back to the disk, but for those that the next webhooks
-// will want: all of them while the disk is short.
+// will want: all of them while the disk is short. It ends where another sweep is
+// called for.
 func (s *Store) vacuum(ctx context.Context) error {
 	for {
 		free, err := s.number(ctx, `PRAGMA freelist_count`)
@@ -229,7 +276,7 @@ func (s *Store) vacuum(ctx context.Context) error {
 		if s.Health() != nil {
 			spare = 0
 		}
-		if free <= spare {
+		if free <= spare || len(s.room.crowded) > 0 {
 			return nil
 		}
 		err = s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error {

@@ -298,7 +298,7 @@ func TestOneThatIsToBeSentAgainIsNotSwept(t *testing.T) {
 	if err := s.Update(t.Context(), l.ID, account.Update{Status: account.StatusPreparing, Next: day0}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.remove(t.Context(), found, false, reasonSize); err != nil {
+	if err := s.remove(t.Context(), found, false, &toll{reason: reasonSize, lost: map[string]int64{}}); err != nil {
 		t.Fatal(err)
 	}
 	if !has(t, s, l) {

@@ -55,6 +55,12 @@ CREATE TABLE pulls (
 	PRIMARY KEY (bucket_id, internal, output_id)
 );
 
+-- What each bucket has, as sizes.go counts it.
+CREATE TABLE sizes (
+	bucket_id TEXT PRIMARY KEY,
+	bytes     INTEGER NOT NULL
+);
+
 CREATE TABLE consumers (
 	bucket_id TEXT NOT NULL,
 	name      TEXT NOT NULL,
@@ -84,6 +90,8 @@ CREATE TABLE meta (
 	key   TEXT PRIMARY KEY,
 	value INTEGER NOT NULL
 );
-INSERT INTO meta(key, value) VALUES('deleted', 0); -- deliveries, ever
+INSERT INTO meta(key, value) VALUES
+	('deleted', 0), -- deliveries, ever
+	('counted', 0); -- up to this seq all are in sizes
 `}
 }

@@ -40,7 +40,7 @@ type Options struct {
 	FreshOnCorrupt bool         // put a damaged database aside and start a new one
 
 	KeepAge  time.Duration // deliveries older than this are deleted; 0: DefaultKeepAge
-	KeepSize int64         // bytes of the database that make the oldest deliveries go; 0: DefaultKeepSize
+	KeepSize int64         // bytes of the database from which on deliveries go, the oldest of the bucket that has the most; 0: DefaultKeepSize
 
 	// Dropped is told, after it is on disk, how many deliveries of a bucket were
 	// deleted that a consumer had not acknowledged. It is called by the goroutine
@@ -57,9 +57,13 @@ type Store struct {
 	o        Options
 	db       *database.DB
 	opened   time.Time
-	keepAge  atomic.Int64  // nanoseconds
-	keepSize atomic.Int64  // bytes
+	keepAge  atomic.Int64 // nanoseconds
+	keepSize atomic.Int64 // bytes
+	room     room
 	pulling  chan struct{} // holds one value while somebody pulls; never closed
+	sweeping sync.Mutex    // held by a sweep: two at once would delete out of order
+	settled  int64         // bytes in use when a sweep had nothing to do any more, or at the first; guarded by sweeping
+	counting sync.Mutex    // held while what was counted is not noted yet, and by who deletes
 }
 
 // Open takes the lock of the data folder and opens the database in it, both made
@@ -76,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		Dir:            o.Dir,
 		Name:           "relay.db",
 		Migrations:     migrations(),
-		Tables:         []string{"deliveries", "fates", "pulled", "consumers", "gaps", "meta"},
+		Tables:         []string{"deliveries", "fates", "pulled", "sizes", "consumers", "gaps", "meta"},
 		What:           "webhooks",
 		Log:            o.Log,
 		FreshOnCorrupt: o.FreshOnCorrupt,
@@ -85,7 +89,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, db: db, opened: o.hooks.Now(), pulling: make(chan struct{}, 1)}
+	s := &Store{o: o, db: db, opened: o.hooks.Now(), room: newRoom(), pulling: make(chan struct{}, 1)}
 	s.Keep(o.KeepAge, o.KeepSize)
 	return s, nil
 }
@@ -141,6 +145,21 @@ func (s *Store) Sizes(ctx context.Context) (Sizes, error) {
 	return n, nil
 }
 
+// unavailable is an error of the database that is one of the account too.
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() []error { return []error{u.error, account.ErrUnavailable} }
+
+// write has the database's writer do w. An error that wraps
+// database.ErrUnavailable wraps account.ErrUnavailable too.
+func (s *Store) write(ctx context.Context, w database.Write) error {
+	err := s.db.Write(ctx, w)
+	if errors.Is(err, database.ErrUnavailable) {
+		return unavailable{err}
+	}
+	return err
+}
+
 // LoadAccount implements account.Shelf.
 func (s *Store) LoadAccount(ctx context.Context) ([]byte, error) {
 	var data []byte
@@ -160,7 +179,7 @@ func (s *Store) LoadAccount(ctx context.Context) ([]byte, error) {
 
 // SaveAccount implements account.Shelf.
 func (s *Store) SaveAccount(ctx context.Context, data []byte) error {
-	err := s.db.Write(ctx, database.Write{Size: len(data), Do: func(c *database.Conn) error {
+	err := s.write(ctx, database.Write{Size: len(data), Do: func(c *database.Conn) error {
 		if err := c.Exec(`INSERT OR REPLACE INTO account(one, data) VALUES(1, ?)`, database.Zeros(len(data))); err != nil {
 			return err
 		}
