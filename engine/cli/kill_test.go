@@ -335,3 +335,6 @@ func (p *producers) stop() []string {
 }
 
 func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
+
+// maxLogOf bounds what a failure shows of the log, in bytes.
+const maxLogOf = 4000

@@ -397,9 +397,6 @@ func (v *stormView) wrong(run *engine.Run, entries []stormEntry) string {
 	return ""
 }
 
-// maxLogOf bounds what a failure shows of the log, in bytes.
-const maxLogOf = 4000
-
 // logOf returns what the log says of a run.
 func (d *daemonFiles) logOf(run string) string {
 	log, err := os.ReadFile(d.path("log"))
