@@ -15,7 +15,7 @@ const (
 type room struct {
 	fresh   atomic.Int64                  // bytes accepted since the last sweep
 	crowded chan struct{}                 // holds one value while a sweep is called for; never closed
-	shut    atomic.Pointer[chan struct{}] // what Accept waits for; nil: for nothing. Closed by the sweep
+	shut    atomic.Pointer[chan struct{}] // what Accept waits for; nil: for nothing. Closed by open
 }
 
 func newRoom() room { return room{crowded: make(chan struct{}, 1)} }
@@ -36,10 +36,15 @@ func (r *room) enter(ctx context.Context, ended <-chan struct{}) error {
 	return nil
 }
 
-// took calls for a sweep when more than slack was accepted since the last.
+// took calls for a sweep when more than slack was accepted since the last. When
+// it is twice as much, that one has not begun yet: who comes waits for it.
 func (r *room) took(bytes, slack int64) {
-	if r.fresh.Add(bytes) < slack {
+	fresh := r.fresh.Add(bytes)
+	if fresh < slack {
 		return
+	}
+	if fresh >= 2*slack {
+		r.hold() // before the call, so that a sweep follows which ends it
 	}
 	select {
 	case r.crowded <- struct{}{}:
@@ -50,15 +55,15 @@ func (r *room) took(bytes, slack int64) {
 // swept begins to count anew.
 func (r *room) swept() { r.fresh.Store(0) }
 
-// hold makes those who come wait, or lets them all in. Only a sweep calls it.
-func (r *room) hold(wait bool) {
-	shut := r.shut.Load()
-	switch {
-	case wait && shut == nil:
-		shut := make(chan struct{})
-		r.shut.Store(&shut)
-	case !wait && shut != nil:
-		r.shut.Store(nil)
+// hold makes those who come wait.
+func (r *room) hold() {
+	shut := make(chan struct{})
+	r.shut.CompareAndSwap(nil, &shut)
+}
+
+// open lets all of them in. Only a sweep calls it.
+func (r *room) open() {
+	if shut := r.shut.Swap(nil); shut != nil {
 		close(*shut)
 	}
 }

@@ -40,7 +40,7 @@ type cut struct {
 // as others have their turn then. left tells that it is still too big, and all
 // that is left stays.
 func (s *Store) sweepMany(ctx context.Context, waiting bool) (left bool, err error) {
-	defer s.room.hold(false)
+	defer s.room.open()
 	t := toll{reason: reasonSize, lost: map[string]int64{}}
 	defer s.tell(&t)
 	c := cut{waiting, map[string]int64{}}
@@ -72,7 +72,11 @@ func (s *Store) excess(ctx context.Context) (int64, error) {
 	if used <= keep || s.settled == 0 {
 		s.settled = used
 	}
-	s.room.hold(used > max(s.settled, keep)+s.slack()+min(s.slack(), sweepBytes))
+	if used > max(s.settled, keep)+s.slack()+min(s.slack(), sweepBytes) {
+		s.room.hold()
+	} else {
+		s.room.open()
+	}
 	return used - keep, nil
 }
 
