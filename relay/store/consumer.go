@@ -52,7 +52,7 @@ func (s *Store) Consumers(ctx context.Context) ([]account.Consumer, error) {
 // so, and Seen is the later one. Who has no Seen is taken to be here now.
 func (s *Store) SaveConsumers(ctx context.Context, cs []account.Consumer) error {
 	now := s.o.hooks.Now()
-	err := s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error {
+	err := s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		for _, u := range cs {
 			if u.Seen.IsZero() {
 				u.Seen = now
@@ -91,7 +91,7 @@ func putConsumer(c *database.Conn, u account.Consumer) error {
 
 // ForgetConsumer forgets the positions and gaps of a name.
 func (s *Store) ForgetConsumer(ctx context.Context, name string) error {
-	err := s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error {
+	err := s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		if err := c.Exec(`DELETE FROM consumers WHERE name = ?`, name); err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (s *Store) Gaps(ctx context.Context, consumer string) ([]account.Gap, error
 // ForgetGaps forgets gaps as Gaps returned them. What was added to one since then
 // stays.
 func (s *Store) ForgetGaps(ctx context.Context, gaps []account.Gap) error {
-	err := s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error {
+	err := s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		for _, g := range gaps {
 			// One that began later is another one: this was forgotten before.
 			err := c.Exec(`UPDATE gaps SET missed = missed - ?1, oldest = max(oldest, ?2)

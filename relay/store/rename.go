@@ -10,7 +10,7 @@ import (
 // RenameConsumer gives the positions and gaps of a consumer another name, which
 // has none.
 func (s *Store) RenameConsumer(ctx context.Context, from, to string) error {
-	err := s.db.Write(ctx, database.Write{Do: func(c *database.Conn) error {
+	err := s.write(ctx, database.Write{Do: func(c *database.Conn) error {
 		if err := c.Exec(`UPDATE OR REPLACE consumers SET name = ?2 WHERE name = ?1`, from, to); err != nil {
 			return err
 		}
