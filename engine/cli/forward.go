@@ -59,6 +59,7 @@ const hostedRelay = "wss://my.webhookrelay.com/v1/socket"
 type forwardOptions struct {
 	buckets            list
 	relay, key, secret string
+	secretFile         string
 	save               string
 	retries            int
 	timeout            span
@@ -76,7 +77,7 @@ func runForward(ctx context.Context, p Process, c command, args []string) error 
 	fs.Var(&o.buckets, "bucket", "the `BUCKET` whose webhooks are sent, by name or id; may be repeated")
 	fs.StringVar(&o.relay, "relay", "", "`URL` of the relay (default $RELAY_URL, else "+hostedRelay+")")
 	fs.StringVar(&o.key, "key", "", "`KEY` of the relay (default $RELAY_KEY)")
-	fs.StringVar(&o.secret, "secret", "", "`SECRET` of the key (default $RELAY_SECRET)")
+	fs.StringVar(&o.secretFile, "secret-file", "", "`FILE` that holds the secret of the key (default $RELAY_SECRET)")
 	fs.StringVar(&o.save, "save", "", "also write each webhook to a file in this `FOLDER`")
 	fs.IntVar(&o.retries, "retries", 0, "try again so `MANY` times where the server can't be reached or answers 5xx")
 	fs.Var(&o.timeout, "timeout", "`TIME` that the server has to answer")
@@ -118,7 +119,12 @@ func (o *forwardOptions) complete(words []string, getenv func(string) string) er
 	}
 	o.to = to
 	o.relay = socketOf(cmp.Or(o.relay, getenv("RELAY_URL"), hostedRelay))
-	o.key, o.secret = cmp.Or(o.key, getenv("RELAY_KEY")), cmp.Or(o.secret, getenv("RELAY_SECRET"))
+	o.key, o.secret = cmp.Or(o.key, getenv("RELAY_KEY")), getenv("RELAY_SECRET")
+	if o.secretFile != "" {
+		if o.secret, err = secretIn(o.secretFile); err != nil {
+			return fmt.Errorf("forward: -secret-file: %w", err)
+		}
+	}
 	if o.key == "" || o.secret == "" {
 		return withHint(errors.New("forward: the relay needs a key and a secret"), "export RELAY_KEY=… RELAY_SECRET=…")
 	}

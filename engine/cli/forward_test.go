@@ -33,7 +33,7 @@ type forwarder struct {
 func startForward(t *testing.T, to string, args ...string) *forwarder {
 	t.Helper()
 	f := &forwarder{relay: relaytest.New(t, relaytest.Options{Key: "k", Secret: "s"}), out: &lockedBuffer{}, stderr: &lockedBuffer{}}
-	args = append([]string{"forward", "-relay", f.relay.HTTPURL, "-key", "k", "-secret", "s", "-bucket", "b"}, append(args, to)...)
+	args = append([]string{"forward", "-relay", f.relay.HTTPURL, "-key", "k", "-secret-file", secretFile(t, "s"), "-bucket", "b"}, append(args, to)...)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() { ended <- Main(ctx, args, Process{Stdout: f.out, Stderr: f.stderr}) }()
@@ -299,7 +299,7 @@ func TestForwardOptions(t *testing.T) {
 		{"a port and a path", forwardOptions{}, []string{":3000/a?b"}, keys, "", forwardOptions{relay: "ws://127.0.0.1:9/r/v1/socket", key: "k", secret: "s", to: "http://localhost:3000/a?b"}},
 		{"no host", forwardOptions{}, []string{":http"}, keys, `":http" is no http or https URL`, forwardOptions{}},
 		{"flags count", forwardOptions{relay: "https://r.example", key: "f"}, []string{"https://x"}, keys, "", forwardOptions{relay: "wss://r.example/v1/socket", key: "f", secret: "s", to: "https://x"}},
-		{"the hosted relay", forwardOptions{key: "k", secret: "s"}, []string{"http://x"}, env(), "", forwardOptions{relay: hostedRelay, key: "k", secret: "s", to: "http://x"}},
+		{"the hosted relay", forwardOptions{key: "k"}, []string{"http://x"}, env("RELAY_SECRET", "s"), "", forwardOptions{relay: hostedRelay, key: "k", secret: "s", to: "http://x"}},
 		{"no URL", forwardOptions{}, nil, keys, "the URL of your server is missing", forwardOptions{}},
 		{"no web address", forwardOptions{}, []string{"ftp://x"}, keys, `"ftp://x" is no http or https URL`, forwardOptions{}},
 		{"too many retries", forwardOptions{retries: 101}, []string{"http://x"}, keys, "want 0 to 100", forwardOptions{}},
@@ -371,7 +371,7 @@ func TestForwardSaysWhyThereIsNoRelay(t *testing.T) {
 			var out, errs lockedBuffer
 			ended := make(chan int, 1)
 			go func() {
-				ended <- Main(ctx, []string{"forward", "-relay", tt.relay, "-key", "buildbox", "-secret", "relay-s3cret", "-bucket", "b", "3000"}, Process{Stdout: &out, Stderr: &errs})
+				ended <- Main(ctx, []string{"forward", "-relay", tt.relay, "-key", "buildbox", "-secret-file", secretFile(t, "relay-s3cret"), "-bucket", "b", "3000"}, Process{Stdout: &out, Stderr: &errs})
 			}()
 			defer func() {
 				cancel()
@@ -420,4 +420,14 @@ func TestForwardTellsOfTheServersCertificate(t *testing.T) {
 			awaitText(t, f.out, tt.want)
 		})
 	}
+}
+
+// secretFile is a file that holds a secret.
+func secretFile(t *testing.T, secret string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -250,7 +250,7 @@ func (r *relaying) open(ctx context.Context) error {
 	}
 	r.forward = forward.New(forward.Options{
 		Store: r.store, Output: r.output, Done: r.hub.Forwarded, Hurry: r.hurry, Log: r.log, UserAgent: userAgent(),
-		Allow: func() []netip.Prefix { return r.file.Load().ForwardAllow },
+		Allow: func() []netip.Prefix { return r.file.Load().ForwardAllow }, Bucket: r.bucketName,
 	})
 	r.api = api.New(api.Options{
 		Book: r.book, Logs: r.store, Hub: r.hub, Guard: guard, Address: from, Log: r.log,
@@ -268,6 +268,14 @@ func (r *relaying) open(ctx context.Context) error {
 		Proxies: func() []netip.Prefix { return r.file.Load().Proxies },
 	})
 	return nil
+}
+
+// bucketName is the name of a bucket, "" where it is gone.
+func (r *relaying) bucketName(id string) string {
+	if b := r.book.Now().Bucket(id); b != nil {
+		return b.Name
+	}
+	return ""
 }
 
 // output finds an output for the forwarder.

@@ -38,6 +38,9 @@ func outcome(l *account.Log, out *account.Output, r result, took time.Duration, 
 	case again:
 		u.Status, u.Retries = account.StatusPreparing, l.Retries+1
 		u.Next = now.Add(max(backoff(l.Retries), retryAfter(r.header, now)))
+		if r.err != nil {
+			u.Answer = []byte(reason(r.err))
+		}
 		return u
 	}
 	u.Status = account.StatusFailed

@@ -280,6 +280,9 @@ func (h *Hub) now() (map[string]Stats, map[string]int64) {
 		}
 	}
 	for _, c := range h.consumers {
+		if !h.usable(c.key) {
+			continue // it can't come, whatever is kept for it
+		}
 		for id, p := range c.positions {
 			seq := p.settled()
 			if _, known := stats[id]; !known || seq >= h.last {
