@@ -525,7 +525,7 @@ func TestKillLeftoversAtOnce(t *testing.T) {
 		r := newRun("")
 		out, term := listen("ready"), listen("heard")
 		r.in.Stdout, r.in.Stderr = out, term
-		b := begin(t, Shell{Script: `trap 'echo heard >&2' TERM; echo ready; while :; do sleep 1000; done`}, r.in)
+		b := begin(t, Shell{Script: `trap 'echo heard >&2' TERM; echo ready; while :; do sleep 0.1; done`}, r.in)
 		p := <-b.process
 		out.wait(t)
 		if p.Start == "" {
