@@ -15,53 +15,23 @@ import (
 // How the history is kept within its bounds.
 const (
 	sweepInterval = time.Minute
-	sweepRows     = 500             // rows that one commit deletes, an event of more rows alone
-	sweepBytes    = 16 << 20        // bytes that one commit deletes, reached by its last event
-	rowBytes      = 512             // what a row is taken to hold, beside a body
-	vacuumPages   = 256             // pages that one commit gives back to the disk, 2 MB
-	spareShare    = 4               // a quarter of the file may be free pages, for the next events
-	sparePages    = 1024            // and so many in any case
-	clockSlack    = 2 * time.Second // by which the wall clock may leave the steady one in a minute
-	clockSettle   = time.Hour       // no deletion by age for so long after the clock was set
+	sweepRows     = 500      // rows that one commit deletes, an event of more rows alone
+	sweepBytes    = 16 << 20 // bytes that one commit deletes, reached by its last event
+	rowBytes      = 512      // what a row is taken to hold, beside a body
+	vacuumPages   = 256      // pages that one commit gives back to the disk, 2 MB
+	spareShare    = 4        // a quarter of the file may be free pages, for the next events
+	sparePages    = 1024     // and so many in any case
 )
 
 var errEnough = errors.New("enough") // ends a query early
-
-// Why nothing is deleted by age.
-var (
-	errClockSet    = errors.New("the clock was set less than an hour ago")
-	errClockBehind = errors.New("the clock is behind the newest event")
-)
-
-// clockWatch tells whether the wall clock can be trusted with deletions.
-type clockWatch struct {
-	wall, steady time.Time // at the last look; zero before the first
-	setAt        time.Time // steady time of the last jump; zero: none seen
-}
-
-// look compares the wall clock with a steady one, both read just now, and
-// returns errClockSet for a while after the one left the other.
-func (w *clockWatch) look(wall, steady time.Time) error {
-	if !w.wall.IsZero() {
-		drift := wall.Round(0).Sub(w.wall.Round(0)) - steady.Sub(w.steady)
-		if drift.Abs() > clockSlack {
-			w.setAt = steady
-		}
-	}
-	w.wall, w.steady = wall, steady
-	if !w.setAt.IsZero() && steady.Sub(w.setAt) < clockSettle {
-		return errClockSet
-	}
-	return nil
-}
 
 // sweepEvery sweeps every minute until ctx ends. It reads beside the writer and
 // only its deletions, in small pieces, go through the queue.
 func (s *Store) sweepEvery(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
-	var clock clockWatch
-	clock.look(s.o.hooks.Now(), time.Now()) // the first tells nothing
+	var clock database.ClockWatch
+	clock.Look(s.o.hooks.Now(), time.Now()) // the first tells nothing
 	told := ""
 	for {
 		select {
@@ -69,7 +39,7 @@ func (s *Store) sweepEvery(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := s.sweep(ctx, clock.look(s.o.hooks.Now(), time.Now()))
+		err := s.sweep(ctx, clock.Look(s.o.hooks.Now(), time.Now()))
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -102,7 +72,7 @@ func (s *Store) sweepOld(ctx context.Context) error {
 		return err
 	}
 	if now.UnixNano() < newest {
-		return errClockBehind
+		return database.ErrClockBehind
 	}
 	before := now.Add(-s.o.KeepAge)
 	for after := int64(0); ; {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"hookrun/engine"
+	"hookrun/engine/database"
 	"hookrun/engine/enginetest"
 )
 
@@ -121,7 +122,7 @@ func TestSweepByAge(t *testing.T) {
 		{"clock behind the newest event", day0.Add(365 * day), []event{
 			{received: day0, kept: true},
 			{received: day0.Add(366 * day), kept: true},
-		}, errClockBehind},
+		}, database.ErrClockBehind},
 		{"order of arrival disagrees with the clock", day0.Add(31 * day), []event{
 			{received: day0},
 			{received: day0.Add(30 * day), kept: true},
@@ -181,8 +182,8 @@ func TestSweepBySize(t *testing.T) {
 		all = append(all, acceptAt(t, s, day0.Add(time.Duration(i)*time.Second), i != 0, body))
 	}
 	now.set(day0.Add(-day)) // size does not ask the clock
-	if err := s.sweep(t.Context(), errClockSet); err == nil || err.Error() != "the clock was set less than an hour ago" {
-		t.Fatalf("sweep: error %v, want %v", err, errClockSet)
+	if err := s.sweep(t.Context(), database.ErrClockSet); err == nil || err.Error() != "the clock was set less than an hour ago" {
+		t.Fatalf("sweep: error %v, want %v", err, database.ErrClockSet)
 	}
 
 	if !has(t, s, all[0]) {
@@ -289,35 +290,6 @@ func TestSweepComesByItself(t *testing.T) {
 			t.Error("the event is there after two minutes")
 		}
 	})
-}
-
-func TestClockWatch(t *testing.T) {
-	type look struct {
-		wall, steady time.Duration // since the look before
-		trusted      bool
-	}
-	for _, tt := range []struct {
-		name  string
-		looks []look
-	}{
-		{"steady", []look{{0, 0, true}, {time.Minute, time.Minute, true}, {time.Minute, time.Minute, true}}},
-		{"slewed", []look{{0, 0, true}, {time.Minute + 30*time.Millisecond, time.Minute, true}}},
-		{"a year ahead", []look{{0, 0, true}, {365 * day, time.Minute, false}, {time.Minute, time.Minute, false}}},
-		{"an hour back", []look{{0, 0, true}, {-time.Hour, time.Minute, false}}},
-		{"ahead and back", []look{{0, 0, true}, {365 * day, time.Minute, false}, {-365 * day, time.Minute, false}}},
-		{"settled", []look{{0, 0, true}, {time.Hour, time.Minute, false}, {clockSettle, clockSettle, true}}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var w clockWatch
-			wall, steady := day0, day0
-			for i, l := range tt.looks {
-				wall, steady = wall.Add(l.wall), steady.Add(l.steady)
-				if err := w.look(wall, steady); (err == nil) != l.trusted {
-					t.Errorf("look %d: error %v, want the clock trusted: %v", i, err, l.trusted)
-				}
-			}
-		})
-	}
 }
 
 func TestSweptSpaceIsGivenBack(t *testing.T) {

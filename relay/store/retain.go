@@ -35,8 +35,8 @@ const waiting = `(NOT d.internal AND EXISTS (SELECT 1 FROM fates f WHERE f.seq =
 func (s *Store) sweepEvery(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
-	var clock clockWatch
-	clock.look(s.o.hooks.Now(), time.Now()) // the first tells nothing
+	var clock database.ClockWatch
+	clock.Look(s.o.hooks.Now(), time.Now()) // the first tells nothing
 	told := ""
 	for {
 		var err error
@@ -46,7 +46,7 @@ func (s *Store) sweepEvery(ctx context.Context) {
 			return
 		case <-tick.C:
 			all = true
-			err = s.sweep(ctx, clock.look(s.o.hooks.Now(), time.Now()))
+			err = s.sweep(ctx, clock.Look(s.o.hooks.Now(), time.Now()))
 		case <-s.room.crowded:
 			err = s.sweepSize(ctx)
 		}
@@ -83,7 +83,7 @@ func (s *Store) sweepOld(ctx context.Context) error {
 		return err
 	}
 	if now.UnixNano() < newest {
-		return errClockBehind
+		return database.ErrClockBehind
 	}
 	age := time.Duration(s.keepAge.Load())
 	t := toll{reason: reasonAge, lost: map[string]int64{}}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hookrun/engine/database"
 	"hookrun/relay/account"
 )
 
@@ -92,7 +93,7 @@ func TestSweepByAge(t *testing.T) {
 		err  error
 	}{
 		{"old ones go", day0.Add(4 * day), []delivery{{day0, false}, {day0.Add(day - 1), false}, {day0.Add(day), true}, {day0.Add(3 * day), true}}, nil},
-		{"clock behind the newest", day0.Add(365 * day), []delivery{{day0, true}, {day0.Add(366 * day), true}}, errClockBehind},
+		{"clock behind the newest", day0.Add(365 * day), []delivery{{day0, true}, {day0.Add(366 * day), true}}, database.ErrClockBehind},
 		{"order of arrival disagrees with the clock", day0.Add(4 * day), []delivery{{day0, false}, {day0.Add(3 * day), true}, {day0.Add(-1000 * day), true}}, nil},
 		{"nothing there", day0, nil, nil},
 	} {
@@ -223,8 +224,8 @@ func TestSweepBySizeKeepsWhatWaitsToBeSent(t *testing.T) {
 		l.Body = make([]byte, body)
 		accept(t, s, l)
 	}
-	if err := s.sweep(t.Context(), errClockSet); !errors.Is(err, errClockSet) {
-		t.Fatalf("sweep: error %v, want %v", err, errClockSet)
+	if err := s.sweep(t.Context(), database.ErrClockSet); !errors.Is(err, database.ErrClockSet) {
+		t.Fatalf("sweep: error %v, want %v", err, database.ErrClockSet)
 	}
 	for _, l := range public {
 		if !has(t, s, l) {
@@ -248,8 +249,8 @@ func TestSweepBySizeKeepsWhatWaitsToBeSent(t *testing.T) {
 	}
 
 	s.Keep(0, 256<<10) // too small for those that wait: they have to go as well
-	if err := s.sweep(t.Context(), errClockSet); !errors.Is(err, errClockSet) {
-		t.Fatalf("sweep: error %v, want %v", err, errClockSet)
+	if err := s.sweep(t.Context(), database.ErrClockSet); !errors.Is(err, database.ErrClockSet) {
+		t.Fatalf("sweep: error %v, want %v", err, database.ErrClockSet)
 	}
 	if has(t, s, public[0]) || has(t, s, all[len(all)-1]) {
 		t.Error("the database is too big, and there is something to delete")
@@ -395,31 +396,4 @@ func TestSweepComesByItself(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestClockWatch(t *testing.T) {
-	type look struct {
-		wall, steady time.Duration // since the look before
-		trusted      bool
-	}
-	for _, tt := range []struct {
-		name  string
-		looks []look
-	}{
-		{"steady", []look{{0, 0, true}, {time.Minute, time.Minute, true}}},
-		{"slewed", []look{{0, 0, true}, {time.Minute + 30*time.Millisecond, time.Minute, true}}},
-		{"a year ahead", []look{{0, 0, true}, {365 * day, time.Minute, false}, {time.Minute, time.Minute, false}}},
-		{"settled", []look{{0, 0, true}, {-time.Hour, time.Minute, false}, {clockSettle, clockSettle, true}}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var w clockWatch
-			wall, steady := day0, day0
-			for i, l := range tt.looks {
-				wall, steady = wall.Add(l.wall), steady.Add(l.steady)
-				if err := w.look(wall, steady); (err == nil) != l.trusted {
-					t.Errorf("look %d: error %v, want the clock trusted: %v", i, err, l.trusted)
-				}
-			}
-		})
-	}
 }
