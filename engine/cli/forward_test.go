@@ -128,7 +128,7 @@ func TestForwardTriesAgain(t *testing.T) {
 }
 
 func TestForwardGivesAnswersThatAreNoSuccessToTheSender(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", 302) }))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) }))
 	defer srv.Close()
 	f := startForward(t, srv.URL, "-retries", "5")
 	if log := f.send(t, relaytest.Webhook{}); log.StatusCode != 302 || log.Status != "failed" || log.Header.Get("Location") != "/login" {

@@ -133,7 +133,7 @@ func (a *authority) testRestart(t *testing.T, cache string) {
 		t.Errorf("after a restart: missing %q, want none", got)
 	}
 	plans := r.plans()
-	left := plans[0].at.Sub(time.Now())
+	left := time.Until(plans[0].at)
 	if left < 55*day || left > 61*day {
 		t.Errorf("after a restart the certificate of 90 days is renewed in %s, want about 60 days", left)
 	}
