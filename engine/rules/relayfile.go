@@ -176,7 +176,7 @@ func (o object) publicURL() string {
 func (o object) tokens(buckets []RelayBucket) []RelayToken {
 	if o.values["tokens"] == nil {
 		if o.keyNode("tokens") == nil { // else "has no value" is noted
-			o.d.warn(o.node, `tokens: [{key: buildbox, secret: "${env:RELAY_SECRET}"}]`, "nobody can connect: there are no tokens")
+			o.d.warn(o.node, `tokens: [{key: buildbox, secret: "${env:RELAY_SECRET}"}]`, "there are no tokens: the relay makes one at its first start, and shows it once")
 		}
 		return nil
 	}
