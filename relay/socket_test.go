@@ -60,7 +60,7 @@ func TestLargeFrames(t *testing.T) {
 	if m := r.next(t); string(m.Body) != "small" {
 		t.Errorf("message after one that is too large = %s, want small", m.Body)
 	}
-	const want = "the relay sent a frame of more than 33554432 bytes: websocket: read limit exceeded"
+	const want = "the relay sent a frame of more than 104857600 bytes: websocket: read limit exceeded"
 	if s := r.Status(); s.LastError != want || s.Skipped != 1 {
 		t.Errorf("status = %+v, want 1 skipped, %s", s, want)
 	}

@@ -33,8 +33,9 @@ const (
 	MaxRequest = 64 << 10
 
 	// MaxFrame bounds a frame of a relay. A body of 3 MiB can take six times as
-	// much as a JSON string.
-	MaxFrame = 32 << 20
+	// much as a JSON string; one of 64 MiB, which a relay may be told to take, has
+	// room where it is text. Many clients take no more than this either.
+	MaxFrame = 100 << 20
 )
 
 // Bounds within frames. Beside its body and query a webhook has little: no
