@@ -283,6 +283,7 @@ func TestReconnectsDontFillTheMemory(t *testing.T) {
 			synctest.Wait()
 			subscribed(t, srv)
 		}
+		synctest.Wait()
 		if s := r.Status(); s.Reconnects != 20 || s.LastError == errBlocked.Error() {
 			t.Errorf("status = %+v, want 20 reconnects, none of them for want of room", s)
 		}

@@ -170,7 +170,7 @@ func TestConnectsAgainAfter(t *testing.T) {
 		{"declared length of an exabyte", func(t *testing.T, s *relaytest.Server) {
 			s.WriteBytes([]byte("\x81\x7f\x0f\xff\xff\xff\xff\xff\xff\xff"))
 		},
-			"the relay sent a frame of more than 33554432 bytes: websocket: read limit exceeded"},
+			"the relay sent a frame of more than 104857600 bytes: websocket: read limit exceeded"},
 		{"masked frame", func(t *testing.T, s *relaytest.Server) { s.WriteBytes([]byte("\x81\x81abcdx")) }, "read from relay: websocket: bad MASK"},
 		{"compressed frame", func(t *testing.T, s *relaytest.Server) { s.WriteBytes([]byte("\xc1\x01x")) }, "read from relay: websocket: RSV1 set"},
 	}
