@@ -262,6 +262,28 @@ func TestWhatWaitsOfAnEarlierConnectionComesAgain(t *testing.T) {
 	})
 }
 
+// TestGroupMemberLeavesTheRestToOthers: when its line is cut, another of the group
+// gets what it had not begun with, long before it is back.
+func TestGroupMemberLeavesTheRestToOthers(t *testing.T) {
+	for group, dropped := range map[string]int64{"g": 2, "": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			takes := make(chan error)
+			srv, r := bubble(t, keeping(0), Options{ClientID: "c1", Group: group, Handle: func(context.Context, Message) error { return <-takes }}, nil)
+			subscribed(t, srv)
+			for _, id := range []string{"a", "b", "c"} {
+				sendAs(t, srv, id)
+			}
+			synctest.Wait() // a is being handed over
+			srv.Stop()
+			synctest.Wait()
+			if s := r.Status(); s.Dropped != dropped {
+				t.Errorf("in group %q: status = %+v, want %d dropped", group, s, dropped)
+			}
+			close(takes)
+		})
+	}
+}
+
 // TestReconnectsDontFillTheMemory: whatever is sent anew, only what one
 // connection brings waits.
 func TestReconnectsDontFillTheMemory(t *testing.T) {
