@@ -36,7 +36,7 @@ func imports() map[string][]string {
 		"engine/cli": {"hookrun/engine", "hookrun/engine/control", "hookrun/engine/database", "hookrun/engine/rules", "hookrun/engine/store", "hookrun/engine/verify", "hookrun/actions",
 			"hookrun/relay", "hookrun/relay/account", "hookrun/relay/api", "hookrun/relay/certs", "hookrun/relay/filter", "hookrun/relay/forward", "hookrun/relay/hub",
 			"hookrun/relay/manage", "hookrun/relay/metrics", "hookrun/relay/server", "hookrun/relay/store",
-			"github.com/lmittmann/tint", "github.com/mattn/go-isatty", uuid, sys},
+			"github.com/lmittmann/tint", "github.com/mattn/go-isatty", prometheus, uuid, sys},
 		"actions": {"hookrun/engine", sys},
 
 		// What follows knows nothing of the engine; the database knows nothing at all.

@@ -58,16 +58,26 @@ func (l *relayLink) Health() string {
 	return ""
 }
 
-// Line is a line for people on how the relay's connection is; "": there is no
-// relay.
-func (l *relayLink) Line() string {
+// status is how the relay's connection is, and its self test, nil where there is
+// none; ok is false where there is no relay.
+func (l *relayLink) status() (s relay.Status, test *selfTest, ok bool) {
 	l.mu.Lock()
 	client, test := l.now, l.test
 	l.mu.Unlock()
 	if client == nil {
+		return s, nil, false
+	}
+	return client.Status(), test, true
+}
+
+// Line is a line for people on how the relay's connection is; "": there is no
+// relay.
+func (l *relayLink) Line() string {
+	s, test, ok := l.status()
+	if !ok {
 		return ""
 	}
-	line := linkLine(client.Status())
+	line := linkLine(s)
 	if test.failed() != nil {
 		line += ", but a test webhook did not come back"
 	}

@@ -103,7 +103,7 @@ func TestReadmeTellsAllFlagsAndCommands(t *testing.T) {
 			t.Errorf("the README does not tell of hookrun %s", c.name)
 		}
 	}
-	for _, flag := range []string{"-rules", "-data", "-listen", "-log json", "-v", "-grace", "-keep-age", "-keep-size", "-on-corrupt"} {
+	for _, flag := range []string{"-rules", "-data", "-listen", "-metrics", "-log json", "-v", "-grace", "-keep-age", "-keep-size", "-on-corrupt"} {
 		if !strings.Contains(string(text), flag) {
 			t.Errorf("the README does not tell of %s", flag)
 		}

@@ -57,6 +57,7 @@ disk failed, and the next start goes on; or the store is damaged, see
 type runOptions struct {
 	rules          list
 	listen, data   string
+	metrics        string
 	logFormat      string
 	verbose        bool
 	grace          span
@@ -74,6 +75,7 @@ func runRun(ctx context.Context, p Process, c command, args []string) error {
 	fs := flags(c)
 	fs.Var(&o.rules, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
 	fs.StringVar(&o.listen, "listen", "", "also take webhooks over HTTP on this `ADDRESS`")
+	fs.StringVar(&o.metrics, "metrics", "", "serve /metrics for Prometheus, and /healthz, on this `ADDRESS`: one that strangers don't reach")
 	fs.StringVar(&o.logFormat, "log", "text", "log `FORMAT`: text or json")
 	fs.BoolVar(&o.verbose, "v", false, "log more: rules that did not match and why, steps")
 	fs.Var(&o.grace, "grace", "how long running commands may go on at the end: a `TIME` such as 30s")
@@ -137,6 +139,7 @@ type running struct {
 	engine    *engine.Engine
 	intake    *server.Server
 	socket    net.Listener // nil: no intake
+	watched   net.Listener // of -metrics; nil: none
 	relay     *relayLink
 	client    *http.Client
 	hurry     chan struct{} // closed by skipWaits
@@ -235,7 +238,13 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	}
 	r.relay = newRelayLink(linkOptions{answers: r.answers(), client: r.client, log: r.log, hurry: r.hurry, instance: instance})
 	r.relay.set(r.first.Relay)
+	if r.watched, err = watched(ctx, r.options.metrics); err != nil {
+		return err
+	}
 	if err := r.listen(ctx); err != nil {
+		if r.watched != nil {
+			r.watched.Close()
+		}
 		return err
 	}
 	working, stopWork := context.WithCancel(ctx)
@@ -372,6 +381,10 @@ func (r *running) takeIn(ctx context.Context, p Process) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.relay.take(ctx) })
 	wg.Go(func() { r.reload(ctx, p) })
+	if r.watched != nil {
+		w := &watching{health: r.health, gauges: newGauges(r.engine, r.relay), log: r.log}
+		wg.Go(func() { w.serve(ctx, r.watched) })
+	}
 	wg.Go(func() {
 		<-ctx.Done()
 		r.log.Info("stopping: no more webhooks are taken; running commands may go on for the grace time, a second signal ends them now", "grace", time.Duration(r.options.grace))
