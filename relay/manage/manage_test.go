@@ -258,7 +258,9 @@ func TestAnswersThatAreNone(t *testing.T) {
 		message string
 		hint    string
 	}{
-		{"plain text", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no credit\x1b[2J\nleft", http.StatusPaymentRequired) }, 402, "answered 402: no credit[2J left", ""},
+		{"plain text", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no credit\x1b[2J\nleft", http.StatusPaymentRequired)
+		}, 402, "answered 402: no credit[2J left", ""},
 		{"error in JSON", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(400)
 			_, _ = io.WriteString(w, `{"error":"odd"}`)
@@ -267,7 +269,9 @@ func TestAnswersThatAreNone(t *testing.T) {
 			w.WriteHeader(502)
 			_, _ = io.WriteString(w, "<html>bad gateway</html>")
 		}, 502, "answered 502 Bad Gateway", "is the relay running?"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, 307, "answered 307", "use the one that it leads to"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, 307, "answered 307", "use the one that it leads to"},
 		{"a lot of text", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("é", 5000), 500) }, 500, strings.Repeat("é", 200), "the relay's log says why"},
 		{"a page in place of JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }, 0, "is not what a relay says", "is that the address of a relay?"},
 		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, 403, "answered 403 Forbidden", "no API access"},
