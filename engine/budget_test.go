@@ -83,7 +83,7 @@ func TestOneHostileRuleLeavesTheOthersAlone(t *testing.T) {
 	if len(matched) != 2 || matched[0].Name != "before" || matched[1].Name != "after" {
 		t.Errorf("matched %v, want before and after", matched)
 	}
-	if v := verdicts[1]; v.Outcome != Errored || !strings.Contains(v.Why, "evaluation budget used up: more than 100000 steps") {
+	if v := verdicts[1]; v.Outcome != Errored || !strings.Contains(v.Why, "evaluation budget used up: ") { // of steps or, on a slow machine, of time
 		t.Errorf("verdict of hostile = %+v, want the budget named", v)
 	}
 }
