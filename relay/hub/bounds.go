@@ -4,7 +4,7 @@ import "time"
 
 // Bounds of connections.
 const (
-	readBuffer  = 512
+	readBuffer  = 256
 	writeBuffer = 4 << 10
 
 	loginTimeout = 15 * time.Second  // from the upgrade to auth
