@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -73,14 +72,14 @@ func runRelay(ctx context.Context, p Process, c command, args []string) error {
 	fs.BoolVar(&o.verbose, "v", false, "log more")
 	fs.StringVar(&o.data, "data", defaultRelayData(), "`FOLDER` for what is kept: one relay at a time")
 	var onCorrupt string
-	fs.StringVar(&onCorrupt, "on-corrupt", "stop", "the `WAY` with a damaged store: stop, or fresh: put it aside and begin a new one")
+	corruptFlag(fs, &onCorrupt)
 	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
 	}
-	if onCorrupt != "stop" && onCorrupt != "fresh" {
-		return &usageError{fmt.Sprintf("-on-corrupt=%s: there is no such way", onCorrupt), "-on-corrupt=stop or -on-corrupt=fresh"}
+	var err error
+	if o.onCorruptFresh, err = isFresh(onCorrupt); err != nil {
+		return err
 	}
-	o.onCorruptFresh = onCorrupt == "fresh"
 	log, err := newLogger(p.Stderr, o.logFormat, o.verbose)
 	if err != nil {
 		return err

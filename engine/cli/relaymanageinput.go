@@ -89,6 +89,17 @@ type bucketFlags struct {
 	json   bool
 }
 
+// inBucket has fn ask the relay about the bucket that is named.
+func (f *bucketFlags) inBucket(ctx context.Context, c command, fn func(*manage.Client, *manage.Bucket) error) error {
+	return f.relay.ask(c, func(client *manage.Client) error {
+		b, err := findBucket(ctx, client, f.bucket)
+		if err != nil {
+			return err
+		}
+		return fn(client, &b)
+	})
+}
+
 // addList adds the flags of a list.
 func (f *bucketFlags) addList(fs *flag.FlagSet, only string) {
 	f.relay.add(fs)
@@ -237,13 +248,9 @@ func runRelayInputsCreate(ctx context.Context, p Process, c command, args []stri
 	if err != nil {
 		return err
 	}
-	return o.relay.ask(c, func(client *manage.Client) error {
-		b, err := findBucket(ctx, client, o.bucket)
-		if err != nil {
-			return err
-		}
+	return o.inBucket(ctx, c, func(client *manage.Client, b *manage.Bucket) error {
 		in := account.Input{Name: name}
-		if err := o.apply(fs, &b, &in); err != nil {
+		if err := o.apply(fs, b, &in); err != nil {
 			return err
 		}
 		made, err := client.CreateInput(ctx, b.ID, in)
@@ -264,16 +271,12 @@ func runRelayInputsUpdate(ctx context.Context, p Process, c command, args []stri
 	if err != nil {
 		return err
 	}
-	return o.relay.ask(c, func(client *manage.Client) error {
-		b, err := findBucket(ctx, client, o.bucket)
+	return o.inBucket(ctx, c, func(client *manage.Client, b *manage.Bucket) error {
+		in, err := findInput(b, name)
 		if err != nil {
 			return err
 		}
-		in, err := findInput(&b, name)
-		if err != nil {
-			return err
-		}
-		if err := o.apply(fs, &b, &in.Input); err != nil {
+		if err := o.apply(fs, b, &in.Input); err != nil {
 			return err
 		}
 		now, err := client.UpdateInput(ctx, b.ID, in.ID, in.Input)
@@ -294,12 +297,8 @@ func runRelayInputsDelete(ctx context.Context, p Process, c command, args []stri
 	if err != nil {
 		return err
 	}
-	return o.relay.ask(c, func(client *manage.Client) error {
-		b, err := findBucket(ctx, client, o.bucket)
-		if err != nil {
-			return err
-		}
-		in, err := findInput(&b, name)
+	return o.inBucket(ctx, c, func(client *manage.Client, b *manage.Bucket) error {
+		in, err := findInput(b, name)
 		if err != nil {
 			return err
 		}

@@ -236,16 +236,12 @@ func runRelayOutputsCreate(ctx context.Context, p Process, c command, args []str
 	if err != nil {
 		return prefixed(c.name, err)
 	}
-	return o.relay.ask(c, func(client *manage.Client) error {
-		b, err := findBucket(ctx, client, o.bucket)
-		if err != nil {
-			return err
-		}
+	return o.inBucket(ctx, c, func(client *manage.Client, b *manage.Bucket) error {
 		made, err := client.CreateOutput(ctx, b.ID, out)
 		if err != nil {
 			return err
 		}
-		printOutput(p, &b, &made)
+		printOutput(p, b, &made)
 		return nil
 	})
 }
@@ -271,12 +267,8 @@ func runRelayOutputsUpdate(ctx context.Context, p Process, c command, args []str
 	if err := o.check(); err != nil {
 		return prefixed(c.name, err)
 	}
-	return o.relay.ask(c, func(client *manage.Client) error {
-		b, err := findBucket(ctx, client, o.bucket)
-		if err != nil {
-			return err
-		}
-		out, err := findOutput(&b, name)
+	return o.inBucket(ctx, c, func(client *manage.Client, b *manage.Bucket) error {
+		out, err := findOutput(b, name)
 		if err != nil {
 			return err
 		}
@@ -287,7 +279,7 @@ func runRelayOutputsUpdate(ctx context.Context, p Process, c command, args []str
 		if err != nil {
 			return err
 		}
-		printOutput(p, &b, &now)
+		printOutput(p, b, &now)
 		warnManaged(p, out.Managed, "output")
 		return nil
 	})
@@ -301,12 +293,8 @@ func runRelayOutputsDelete(ctx context.Context, p Process, c command, args []str
 	if err != nil {
 		return err
 	}
-	return o.relay.ask(c, func(client *manage.Client) error {
-		b, err := findBucket(ctx, client, o.bucket)
-		if err != nil {
-			return err
-		}
-		out, err := findOutput(&b, name)
+	return o.inBucket(ctx, c, func(client *manage.Client, b *manage.Bucket) error {
+		out, err := findOutput(b, name)
 		if err != nil {
 			return err
 		}

@@ -82,7 +82,7 @@ func runRun(ctx context.Context, p Process, c command, args []string) error {
 	fs.Var(&o.keepAge, "keep-age", "how long finished events are kept: a `TIME` such as 12h or 30d")
 	fs.Var(&o.keepSize, "keep-size", "`SIZE` of the store beyond which the oldest finished events go")
 	var onCorrupt string
-	fs.StringVar(&onCorrupt, "on-corrupt", "stop", "the `WAY` with a damaged store: stop, or fresh: put it aside and begin a new one")
+	corruptFlag(fs, &onCorrupt)
 	dataFlag(fs, &o.data)
 	if err := parse(p, c, fs, args, 0); err != nil {
 		return err
@@ -90,15 +90,27 @@ func runRun(ctx context.Context, p Process, c command, args []string) error {
 	if err := needRules(fs, o.rules); err != nil {
 		return err
 	}
-	if onCorrupt != "stop" && onCorrupt != "fresh" {
-		return &usageError{fmt.Sprintf("-on-corrupt=%s: there is no such way", onCorrupt), "-on-corrupt=stop or -on-corrupt=fresh"}
+	var err error
+	if o.onCorruptFresh, err = isFresh(onCorrupt); err != nil {
+		return err
 	}
-	o.onCorruptFresh = onCorrupt == "fresh"
 	log, err := newLogger(p.Stderr, o.logFormat, o.verbose)
 	if err != nil {
 		return err
 	}
 	return daemon(ctx, p, o, log)
+}
+
+func corruptFlag(fs *flag.FlagSet, way *string) {
+	fs.StringVar(way, "on-corrupt", "stop", "the `WAY` with a damaged store: stop, or fresh: put it aside and begin a new one")
+}
+
+// isFresh reports whether the way with a damaged store is to put it aside.
+func isFresh(way string) (bool, error) {
+	if way != "stop" && way != "fresh" {
+		return false, &usageError{fmt.Sprintf("-on-corrupt=%s: there is no such way", way), "-on-corrupt=stop or -on-corrupt=fresh"}
+	}
+	return way == "fresh", nil
 }
 
 func dataFlag(fs *flag.FlagSet, data *string) {
