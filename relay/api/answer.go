@@ -54,7 +54,7 @@ func (s *Server) answerWebhook(q *request) (any, error) {
 	case !l.Internal && l.Status == account.StatusPreparing: // an answer would end the tries
 		return nil, refuse(http.StatusBadRequest, "the relay is sending it, and notes the answer itself")
 	}
-	if err := s.hub.Answer(q.Context(), id, u); err != nil {
+	if err := s.hub.Answer(q.Context(), l, u); err != nil {
 		return nil, err
 	}
 	return answered{id, u.Status, u.StatusCode}, nil

@@ -159,12 +159,10 @@ func (m *memory) ForgetBucket(_ context.Context, id string) error {
 	return m.err
 }
 
-func (m *memory) Answer(ctx context.Context, id string, u account.Update) error {
-	if _, err := m.Log(ctx, id); err != nil {
-		return err
-	}
+func (m *memory) Answer(_ context.Context, l *account.Log, u account.Update) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	id := l.ID
 	if _, again := m.answers[id]; again {
 		return fmt.Errorf("delivery %s: %w", id, account.ErrLate)
 	}

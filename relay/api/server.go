@@ -36,7 +36,7 @@ type Logs interface {
 type Hub interface {
 	// Answer notes what became of a delivery, and answers its sender where that
 	// waits. The error wraps account.ErrNotFound, or account.ErrLate.
-	Answer(ctx context.Context, id string, u account.Update) error
+	Answer(ctx context.Context, l *account.Log, u account.Update) error
 
 	// Resend makes a new delivery of an old one: to an output, or where outputID is
 	// "" to the same one. One that was sent is only sent again by force; else it is

@@ -128,16 +128,11 @@ func (w *waiter) stalled(ctx context.Context) {
 // Answer notes what became of a delivery, and passes it on to a sender that
 // waits for it. An error wraps account.ErrNotFound, or account.ErrLate where the
 // delivery was received, and handed to a client, more than 10 s ago.
-func (h *Hub) Answer(ctx context.Context, id string, u account.Update) error {
-	if w := h.answered(id, u); !w {
-		if err := h.open(ctx, id); err != nil {
-			return err
-		}
+func (h *Hub) Answer(ctx context.Context, l *account.Log, u account.Update) error {
+	if !h.answered(l.ID, u) && !h.isOpen(l) {
+		return account.ErrLate
 	}
-	if err := h.o.Store.Update(ctx, id, u); err != nil {
-		return err
-	}
-	return nil
+	return h.o.Store.Update(ctx, l.ID, u)
 }
 
 // answered passes an answer on to who waits for it. It reports whether somebody
@@ -166,21 +161,14 @@ func answerOf(u account.Update) *server.Custom {
 	return c
 }
 
-// open returns nil while a delivery may be answered.
-func (h *Hub) open(ctx context.Context, id string) error {
-	l, err := h.o.Store.Log(ctx, id)
-	if err != nil {
-		return err
-	}
+// isOpen reports whether a delivery may still be answered.
+func (h *Hub) isOpen(l *account.Log) bool {
 	if time.Since(l.Received) <= answerWindow {
-		return nil
+		return true
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if time.Now().Before(h.reopened[id]) {
-		return nil
-	}
-	return account.ErrLate
+	return time.Now().Before(h.reopened[l.ID])
 }
 
 // Forwarded is told of each try of a delivery that the relay itself sent.

@@ -195,12 +195,12 @@ func TestAnswerOfAnOutput(t *testing.T) {
 			ids[w.OutputName] = w.ID
 		}
 		if tt.from == outputA {
-			if err := r.hub.Answer(t.Context(), ids["b"], sentUpdate("b")); err != nil {
+			if err := r.answer(ids["b"], sentUpdate("b")); err != nil {
 				t.Error(err)
 			}
 		}
 		large := tt.answers + strings.Repeat("y", maxBody-1)
-		if err := r.hub.Answer(t.Context(), ids[tt.answers], sentUpdate(large)); err != nil {
+		if err := r.answer(ids[tt.answers], sentUpdate(large)); err != nil {
 			t.Error(err)
 		}
 		a := <-got
@@ -257,11 +257,11 @@ func TestAnswerThatComesTooLate(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		for _, id := range []string{one.ID, two.ID} {
-			if err := r.hub.Answer(t.Context(), id, sentUpdate("late")); !errors.Is(err, account.ErrLate) {
+			if err := r.answer(id, sentUpdate("late")); !errors.Is(err, account.ErrLate) {
 				t.Errorf("error %v, want ErrLate", err)
 			}
 		}
-		if err := r.hub.Answer(t.Context(), otherID, sentUpdate("")); !errors.Is(err, account.ErrNotFound) {
+		if err := r.answer(otherID, sentUpdate("")); !errors.Is(err, account.ErrNotFound) {
 			t.Errorf("error %v, want ErrNotFound", err)
 		}
 	})
@@ -272,7 +272,7 @@ func TestAnswerWithoutAWaitingSender(t *testing.T) {
 	c := r.plain()
 	r.post("", "x")
 	id := c.webhook().ID
-	if err := r.hub.Answer(t.Context(), id, sentUpdate("kept")); err != nil {
+	if err := r.answer(id, sentUpdate("kept")); err != nil {
 		t.Error(err)
 	}
 	if l, err := r.store.Log(t.Context(), id); err != nil || string(l.Answer) != "kept" {
@@ -291,11 +291,11 @@ func TestAnswerOfWhatIsHandedOutLate(t *testing.T) {
 		time.Sleep(time.Hour)
 		c = r.acking("box", "")
 		w := c.webhook()
-		if err := r.hub.Answer(t.Context(), w.ID, sentUpdate("late")); err != nil {
+		if err := r.answer(w.ID, sentUpdate("late")); err != nil {
 			t.Errorf("error %v, want none", err)
 		}
 		time.Sleep(answerWindow + time.Second)
-		if err := r.hub.Answer(t.Context(), w.ID, sentUpdate("later")); !errors.Is(err, account.ErrLate) {
+		if err := r.answer(w.ID, sentUpdate("later")); !errors.Is(err, account.ErrLate) {
 			t.Errorf("error %v, want ErrLate", err)
 		}
 	})
@@ -315,7 +315,7 @@ func TestHoldAndDeliver(t *testing.T) {
 			}
 			w := c.webhook()
 			second := r.plain() // gets nothing: the first was there in time
-			if err := r.hub.Answer(t.Context(), w.ID, sentUpdate("banana")); err != nil {
+			if err := r.answer(w.ID, sentUpdate("banana")); err != nil {
 				t.Error(err)
 			}
 			if a := <-got; a.status != 201 || a.body != "banana" {
@@ -349,7 +349,7 @@ func TestHeldIsOnDisk(t *testing.T) {
 	c.want(subscribed)
 	close(goOn)
 	w := c.webhook()
-	if err := r.hub.Answer(t.Context(), w.ID, sentUpdate("")); err != nil {
+	if err := r.answer(w.ID, sentUpdate("")); err != nil {
 		t.Error(err)
 	}
 	<-got
@@ -372,7 +372,7 @@ func TestSenderThatHangsUp(t *testing.T) {
 	if err := <-gone; err == nil {
 		t.Error("there was an answer")
 	}
-	if err := r.hub.Answer(t.Context(), w.ID, sentUpdate("kept")); err != nil {
+	if err := r.answer(w.ID, sentUpdate("kept")); err != nil {
 		t.Error(err)
 	}
 	if l, err := r.store.Log(t.Context(), w.ID); err != nil || string(l.Answer) != "kept" {
@@ -510,7 +510,7 @@ func TestResend(t *testing.T) {
 	if w := c.webhook(); w.OutputName != "a" {
 		t.Errorf("output %s, want a", w.OutputName)
 	}
-	if err := r.hub.Answer(t.Context(), two.ID, sentUpdate("")); err != nil {
+	if err := r.answer(two.ID, sentUpdate("")); err != nil {
 		t.Fatal(err)
 	}
 	if l, err := r.hub.Resend(t.Context(), two.ID, "", false); err != nil || l.ID != two.ID {

@@ -368,3 +368,12 @@ func (c *client) ack(ids ...string) {
 }
 
 func soon() time.Time { return time.Now().Add(10 * time.Second) }
+
+// answer says what became of a delivery, as the management API does.
+func (r *relay) answer(id string, u account.Update) error {
+	l, err := r.store.Log(r.t.Context(), id)
+	if err != nil {
+		return err
+	}
+	return r.hub.Answer(r.t.Context(), l, u)
+}

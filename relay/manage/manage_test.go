@@ -65,8 +65,8 @@ func (f *fakeRelay) Log(_ context.Context, id string) (*account.Log, error) {
 func (f *fakeRelay) Pull(context.Context, account.Pull) ([]*account.Log, bool, error) {
 	return nil, false, nil
 }
-func (f *fakeRelay) ForgetBucket(context.Context, string) error           { return nil }
-func (f *fakeRelay) Answer(context.Context, string, account.Update) error { return nil }
+func (f *fakeRelay) ForgetBucket(context.Context, string) error                 { return nil }
+func (f *fakeRelay) Answer(context.Context, *account.Log, account.Update) error { return nil }
 func (f *fakeRelay) Clients(context.Context) ([]account.Client, error) {
 	return []account.Client{
 		{Type: "hookrun"},
