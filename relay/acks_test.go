@@ -117,11 +117,13 @@ func TestAcksWaitForHandle(t *testing.T) {
 		}
 		synctest.Wait()
 		ping(t, srv)
+		synctest.Wait()
 		takes <- errors.New("disk full")
 		time.Sleep(time.Minute)
 		takes <- nil
 		synctest.Wait()
 		ping(t, srv)
+		synctest.Wait()
 		takes <- nil
 		synctest.Wait()
 		takes <- nil
