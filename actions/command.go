@@ -29,15 +29,21 @@ const bodyFile = "HOOKRUN_BODY_FILE"
 // command is what a rule and an event come to: all but the files for the body
 // and the outputs, which are made when the command runs.
 type command struct {
-	argv    []string // the program as the rule names it, then its arguments
-	name    string   // of the program, for people: nothing from outside
-	outside bool     // an argument holds something from outside
-	dir     string   // "": hookrun's own
-	env     []string // NAME=value; of two the later one counts
-	stdin   *string  // nil: empty
-	outputs []string // names that it has to write to the file of HOOKRUN_OUTPUT
+	argv    []string         // the program as the rule names it, then its arguments
+	name    string           // of the program, for people: nothing from outside
+	outside bool             // an argument holds something from outside
+	dir     string           // "": hookrun's own
+	vars    []engine.PlanVar // what the rule adds to the environment
+	env     []string         // NAME=value; of two the later one counts
+	stdin   *string          // nil: empty
+	outputs []string         // names that it has to write to the file of HOOKRUN_OUTPUT
 	detach  bool
 	bounds  Bounds
+}
+
+// plan is what of c the rule says.
+func (c command) plan() engine.Plan {
+	return engine.Plan{Argv: c.argv, Dir: c.dir, Env: c.vars, Stdin: c.stdin}
 }
 
 // check refuses what no system runs.

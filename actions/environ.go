@@ -13,11 +13,9 @@ import (
 	"hookrun/engine"
 )
 
-// environment returns all that a command gets to see: a few variables of
-// hookrun's own, never its whole environment, which holds the relay's key; then
-// what the rule adds; then what names the run.
-func environment(in engine.Input, b Bounds, vars []Var) ([]string, error) {
-	env := append(cleanEnvironment(), b.variables()...)
+// renderVars returns what the rule adds to the environment.
+func renderVars(in engine.Input, vars []Var) ([]engine.PlanVar, error) {
+	var rendered []engine.PlanVar
 	for _, v := range vars {
 		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
 			return nil, engine.Permanent(fmt.Errorf("env: %q is not the name of a variable", v.Name))
@@ -26,14 +24,25 @@ func environment(in engine.Input, b Bounds, vars []Var) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		env = append(env, v.Name+"="+s)
+		rendered = append(rendered, engine.PlanVar{Name: v.Name, Value: s})
+	}
+	return rendered, nil
+}
+
+// environment returns all that a command gets to see: a few variables of
+// hookrun's own, never its whole environment, which holds the relay's key; then
+// what the rule adds; then what names the run.
+func environment(in engine.Input, b Bounds, vars []engine.PlanVar) []string {
+	env := append(cleanEnvironment(), b.variables()...)
+	for _, v := range vars {
+		env = append(env, v.Name+"="+v.Value)
 	}
 	env = append(env, runVars(in.Run, in.Step, in.Attempt)...)
 	return append(env,
 		"HOOKRUN_EVENT_ID="+in.Event.ID,
 		"HOOKRUN_BUCKET="+in.Event.Bucket,
 		"HOOKRUN_RULE="+in.Rule,
-	), nil
+	)
 }
 
 // runVars are the variables that name one attempt of one step, so that what it

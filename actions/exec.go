@@ -67,8 +67,26 @@ var (
 // Kind implements engine.Action.
 func (e Exec) Kind() string { return "exec" }
 
+// Plan implements engine.Action.
+func (e Exec) Plan(in engine.Input) (engine.Plan, error) {
+	c, err := e.render(in)
+	if err != nil {
+		return engine.Plan{}, err
+	}
+	return c.plan(), nil
+}
+
 // Kind implements engine.Action.
 func (s Shell) Kind() string { return "shell" }
+
+// Plan implements engine.Action.
+func (s Shell) Plan(in engine.Input) (engine.Plan, error) {
+	c, err := s.render(in)
+	if err != nil {
+		return engine.Plan{}, err
+	}
+	return c.plan(), nil
+}
 
 // Do implements engine.Action.
 func (e Exec) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
@@ -90,6 +108,7 @@ func do(ctx context.Context, in engine.Input, begin command, render func(engine.
 	if err != nil {
 		return engine.Output{ExitCode: -1}, err
 	}
+	in.Planned(c.plan())
 	return c.run(ctx, in)
 }
 
@@ -163,9 +182,10 @@ func (c command) surround(in engine.Input, dir *engine.Template, vars []Var, std
 			return c, err
 		}
 	}
-	if c.env, err = environment(in, c.bounds, vars); err != nil {
+	if c.vars, err = renderVars(in, vars); err != nil {
 		return c, err
 	}
+	c.env = environment(in, c.bounds, c.vars)
 	if stdin != nil {
 		s, err := render("stdin", stdin, in)
 		if err != nil {

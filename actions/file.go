@@ -49,6 +49,16 @@ var _ engine.Action = File{}
 // Kind implements engine.Action.
 func (f File) Kind() string { return "file" }
 
+// Plan implements engine.Action. It does not see what stands at the path: a link
+// in the way to it may have Do refuse it.
+func (f File) Plan(in engine.Input) (engine.Plan, error) {
+	t, err := f.render(in)
+	if err != nil {
+		return engine.Plan{}, err
+	}
+	return t.plan(), nil
+}
+
 // Do implements engine.Action. What it has written is on disk when it returns.
 func (f File) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	t, err := f.render(in)
@@ -58,7 +68,8 @@ func (f File) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	if ctx.Err() != nil {
 		return engine.Output{}, cutOff(ctx)
 	}
-	path := filepath.Join(t.root, t.name)
+	in.Planned(t.plan())
+	path := t.path()
 	if err := guarded(path, f.Guard); err != nil {
 		return engine.Output{}, engine.Permanent(fmt.Errorf("file %s: %w", showPath(path), err))
 	}
@@ -75,6 +86,12 @@ type target struct {
 	content string
 	how     WriteMode
 	mode    fs.FileMode // 0: the default
+}
+
+func (t target) path() string { return filepath.Join(t.root, t.name) }
+
+func (t target) plan() engine.Plan {
+	return engine.Plan{Path: t.path(), Write: string(t.how), Content: &t.content}
 }
 
 func (f File) render(in engine.Input) (target, error) {
@@ -329,7 +346,7 @@ func (t target) explain(err error) error {
 	if errno == syscall.ENXIO { // a FIFO that nobody reads
 		err = errNotRegular
 	}
-	named := fmt.Errorf("%s %s: %w", t.how, showPath(filepath.Join(t.root, t.name)), bare(err))
+	named := fmt.Errorf("%s %s: %w", t.how, showPath(t.path()), bare(err))
 	// What the system did not say was said by us, or by the Root: a link leads
 	// out of it.
 	if !ofSystem || slices.Contains(lasting, errno) {

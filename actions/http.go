@@ -55,6 +55,16 @@ var _ engine.Action = HTTP{}
 // Kind implements engine.Action.
 func (h HTTP) Kind() string { return "http" }
 
+// Plan implements engine.Action. It does not ask where a host is: one that is not
+// allowed is refused by Do.
+func (h HTTP) Plan(in engine.Input) (engine.Plan, error) {
+	c, err := h.render(in)
+	if err != nil {
+		return engine.Plan{}, err
+	}
+	return c.plan(), nil
+}
+
 // Do implements engine.Action. Of the answer's body the first engine.MaxOutput
 // bytes are kept.
 func (h HTTP) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
@@ -68,6 +78,7 @@ func (h HTTP) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w after %s", engine.ErrTimeout, timeout))
 	defer cancel()
+	in.Planned(c.plan())
 	return h.send(ctx, c)
 }
 
@@ -75,10 +86,15 @@ func (h HTTP) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 type call struct {
 	method string
 	url    *url.URL
-	own    bool        // the rule itself names the host
-	ours   http.Header // what we say of ourselves and of the body
-	rules  http.Header // what the rule says: for this host alone
-	body   string      // "": none
+	own    bool             // the rule itself names the host
+	ours   http.Header      // what we say of ourselves and of the body
+	rules  http.Header      // what the rule says: for this host alone
+	said   []engine.PlanVar // the same, in its order
+	body   *string          // nil: none
+}
+
+func (c call) plan() engine.Plan {
+	return engine.Plan{Method: c.method, URL: c.url.String(), Header: c.said, Body: c.body}
 }
 
 // String names the call for people. Path and query may hold secrets, and a host
@@ -101,20 +117,15 @@ func (h HTTP) render(in engine.Input) (call, error) {
 	if err != nil {
 		return c, err
 	}
-	switch {
-	case h.Body != nil:
-		if c.body, err = render("body", h.Body, in); err != nil {
-			return c, err
-		}
-	case h.JSON != nil:
-		if c.body, err = renderJSON(h.JSON, in); err != nil {
-			return c, err
-		}
+	if c.body, err = h.renderBody(in); err != nil {
+		return c, err
+	}
+	if h.Body == nil && h.JSON != nil {
 		c.ours.Set("Content-Type", "application/json")
 	}
 	if c.method == "" {
 		c.method = http.MethodGet
-		if h.Body != nil || h.JSON != nil {
+		if c.body != nil {
 			c.method = http.MethodPost
 		}
 	}
@@ -130,6 +141,21 @@ func (h HTTP) render(in engine.Input) (call, error) {
 		c.ours.Set(engine.ViaHeader, in.Via)
 	}
 	return c, nil
+}
+
+// renderBody returns nil where the call has no body.
+func (h HTTP) renderBody(in engine.Input) (*string, error) {
+	var s string
+	var err error
+	switch {
+	case h.Body != nil:
+		s, err = render("body", h.Body, in)
+	case h.JSON != nil:
+		s, err = renderJSON(h.JSON, in)
+	default:
+		return nil, nil
+	}
+	return &s, err
 }
 
 // namesHost reports whether scheme and host stand in the rule itself.
@@ -187,7 +213,7 @@ func escapeURL(before, value string) (string, error) {
 // tokenChars are those of a header's name (RFC 9110, 5.6.2).
 const tokenChars = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-func (c call) setHeader(v Var, in engine.Input) error {
+func (c *call) setHeader(v Var, in engine.Input) error {
 	if v.Name == "" || strings.Trim(v.Name, tokenChars) != "" {
 		return engine.Permanent(fmt.Errorf("headers: %q is not the name of one", v.Name))
 	}
@@ -200,6 +226,7 @@ func (c call) setHeader(v Var, in engine.Input) error {
 	}
 	c.ours.Del(v.Name)
 	c.rules.Add(v.Name, s)
+	c.said = append(c.said, engine.PlanVar{Name: v.Name, Value: s})
 	return nil
 }
 
@@ -281,7 +308,11 @@ func (h HTTP) send(ctx context.Context, c call) (engine.Output, error) {
 }
 
 func (c call) request(ctx context.Context) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, c.method, c.url.String(), strings.NewReader(c.body))
+	body := ""
+	if c.body != nil {
+		body = *c.body
+	}
+	req, err := http.NewRequestWithContext(ctx, c.method, c.url.String(), strings.NewReader(body))
 	if err != nil {
 		return nil, errors.New("not a request that can be made")
 	}

@@ -24,6 +24,9 @@ func (h HTTP) renderWhole(in engine.Input) (*url.URL, error) {
 	if err != nil {
 		return nil, engine.Permanent(fmt.Errorf("http: %w", err))
 	}
+	if h.URL.BeginsOpen(in.Scope) {
+		return &url.URL{Opaque: text}, nil // for a plan alone
+	}
 	u, err := url.Parse(text) // its error would show the URL
 	if err != nil || !isWeb(u) || u.User != nil || len(u.Host) > maxHost {
 		return nil, engine.Permanent(errors.New("http: what the event makes of it is not an http or https URL, without a user"))

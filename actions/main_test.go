@@ -111,6 +111,7 @@ func newRun(body string) *run {
 	r.in = engine.Input{
 		Scope: engine.NewScope(ev), Event: ev, Run: "run1", Rule: "deploy main", Attempt: 2, Step: "build",
 		Stdout: &r.stdout, Stderr: &r.stderr, Started: func(engine.Process) {},
+		Planned: func(engine.Plan) {},
 	}
 	return r
 }

@@ -16,6 +16,13 @@ import (
 type Action interface {
 	Kind() string // "exec", "shell", "file", "http"
 	Do(ctx context.Context, in Input) (Output, error)
+
+	// Plan returns what Do would do, as far as in's Scope tells: it does nothing,
+	// and looks at nothing but in and the rule. Its error is the one that Do would
+	// fail with before it does anything. Of in only Scope, Event, Run, Rule,
+	// Attempt and Step need be set. For what depends on steps that have not run the
+	// Scope gives a number, which RuleSet.Rehearse puts the source in the place of.
+	Plan(in Input) (Plan, error)
 }
 
 // Input is what an action gets to see of the run it belongs to.
@@ -34,6 +41,10 @@ type Input struct {
 	// Started is called once with the process that the action started, so that
 	// the next start of hookrun can find it after a crash. Never nil.
 	Started func(Process)
+
+	// Planned is called once with what is about to be done, right before. Never
+	// nil.
+	Planned func(Plan)
 
 	// Via is the value of the header ViaHeader for calls that the action makes.
 	Via string

@@ -47,6 +47,8 @@ type evaluation struct {
 	began   time.Time
 	missing []string
 	part    string // what a verdict says of the part of the conjunction that was evaluated last
+	absent  bool   // the member that was read last is not there
+	notes   *notes // of a traced evaluation; else nil
 }
 
 func (e *evaluation) reset() {
@@ -72,6 +74,9 @@ func (e *evaluation) step() error {
 // clock looks whether there is time left.
 func (e *evaluation) clock() error {
 	took := time.Since(e.began)
+	if e.notes != nil {
+		took /= traceSlack
+	}
 	switch {
 	case took > maxTime:
 		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)
@@ -144,7 +149,7 @@ func evalMember(args ...any) (any, error) {
 		key = args[3]
 	}
 	v, ok := member(args[1], key)
-	if !ok {
+	if e.absent = !ok; e.absent {
 		e.miss(f.path)
 	}
 	return v, nil

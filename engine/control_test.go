@@ -89,6 +89,8 @@ type gate struct {
 
 func (g *gate) Kind() string { return "exec" }
 
+func (*gate) Plan(engine.Input) (engine.Plan, error) { return engine.Plan{}, nil }
+
 func (g *gate) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	g.mu.Lock()
 	g.began = append(g.began, in.Run)

@@ -45,6 +45,12 @@ type Options struct {
 	// OnChange is called after a change of a run is on disk. It must not
 	// block. nil: nobody is told.
 	OnChange func(Run)
+
+	// OnEvent is called after an event is on disk, with what was kept of it;
+	// OnReject after one was turned away. They must not block, and keep nothing
+	// that can change. nil: nobody is told.
+	OnEvent  func(*Acceptance)
+	OnReject func(Rejection)
 }
 
 // DefaultGrace is how long running steps may go on when hookrun is to stop.
@@ -70,6 +76,8 @@ type Engine struct {
 	hurry    <-chan struct{}
 	reap     func(context.Context, Leftover) error
 	onChange func(Run)
+	onEvent  func(*Acceptance)
+	onReject func(Rejection)
 
 	rules     atomic.Pointer[RuleSet]
 	full      atomic.Bool   // as many runs wait as may
@@ -83,6 +91,7 @@ type Engine struct {
 
 	pausing sync.Mutex // held while paused is stored
 	paused  []string   // rules, sorted; "": all. Guarded by mu too
+	armed   []string   // rules, sorted; "": any. Guarded by mu
 
 	mu           sync.Mutex // guards what follows
 	pending      int        // events that are being accepted
@@ -119,6 +128,12 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if e.onChange == nil {
 		e.onChange = func(Run) {}
 	}
+	if e.onEvent = o.OnEvent; e.onEvent == nil {
+		e.onEvent = func(*Acceptance) {}
+	}
+	if e.onReject = o.OnReject; e.onReject == nil {
+		e.onReject = func(Rejection) {}
+	}
 	if e.reap == nil {
 		e.reap = func(context.Context, Leftover) error { return nil }
 	}
@@ -142,12 +157,11 @@ func (e *Engine) SetRules(rules *RuleSet) {
 	e.rules.Store(rules)
 	e.queue.review(rules.limit)
 	for rule, since := range e.gone {
-		off := slices.ContainsFunc(rules.Off, func(r *Rule) bool { return r.Name == rule })
 		switch {
-		case rules.Rule(rule) != nil:
+		case rules.works(rule):
 			delete(e.gone, rule)
 			e.unpark(rule)
-		case since.IsZero() && !off: // it was switched off, and now it is gone: its time begins
+		case since.IsZero() && rules.off(rule) == "": // it was switched off, and now it is gone: its time begins
 			e.unpark(rule)
 		}
 	}
@@ -165,6 +179,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	refs = slices.DeleteFunc(refs, func(ref Ref) bool { return ref.Armed })
 	for i, ref := range refs {
 		if ref.State == Running {
 			refs[i].State, refs[i].Begun = Queued, true

@@ -18,6 +18,8 @@ import (
 type doing func(ctx context.Context, in engine.Input) (engine.Output, error)
 
 func (d doing) Kind() string { return "exec" }
+
+func (doing) Plan(engine.Input) (engine.Plan, error) { return engine.Plan{}, nil }
 func (d doing) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	return d(ctx, in)
 }

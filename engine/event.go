@@ -18,11 +18,16 @@ const (
 type Event struct {
 	ID       string    // UUIDv7 (RFC 9562), sorts by time
 	Received time.Time // when it reached us, UTC
-	Source   string    // SourceRelay or SourceIntake
+	Source   string    // SourceRelay or SourceIntake; of a replay, that of the first
 
 	// Delivery is the source's own name of this delivery (a relay's meta.id),
 	// or "". A source that sends one delivery twice starts nothing twice.
 	Delivery string
+
+	// ReplayOf is the id of the event that a person had run again as this one, or
+	// "". Edited says that its body was changed for that.
+	ReplayOf string
+	Edited   bool
 
 	Remote   string // host:port of the sender, or "" where a relay hides it
 	Bucket   string // name of the bucket

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -82,6 +83,12 @@ type program struct {
 	src  string
 	code *vm.Program
 	lazy []string // of lazyNames, those it reads
+
+	steps   []string // ids of the steps that it reads
+	anyStep bool     // it reads a step by an id that it makes
+
+	trace func() *tracing // conditions only: compiled when it is first asked for
+	whole string          // what a verdict says where all of it decided
 }
 
 // Condition is a compiled expression that answers yes or no.
@@ -96,6 +103,7 @@ func (c *Compiler) Condition(src string) (*Condition, []Finding) {
 	if prog == nil {
 		return nil, findings
 	}
+	prog.trace = sync.OnceValue(func() *tracing { return c.trace(src) })
 	return &Condition{prog}, findings
 }
 
@@ -164,7 +172,7 @@ func (v *Value) list(s *Scope) ([]any, error) {
 		return nil, err
 	}
 	if got == nil {
-		return nil, s.nilError(v.prog)
+		return nil, s.nilError(v.prog, "[]")
 	}
 	list := reflect.ValueOf(got)
 	if list.Kind() != reflect.Slice {
@@ -186,15 +194,8 @@ func (c *Compiler) compile(src string, extra ...expr.Option) (*program, []Findin
 		return nil, []Finding{{Msg: "the expression is empty"}}
 	}
 	look := &reader{}
-	options := append([]expr.Option{
-		expr.Env(c.world),
-		expr.MaxNodes(maxNodes),
-		expr.Patch(look),
-		expr.Patch(&patcher{conjunctionOf(src)}),
-		expr.Patch(forgetter{}),
-	}, extra...)
-	options = append(options, functions()...)
-	code, err := expr.Compile(src, options...)
+	top := conjunctionOf(src)
+	code, err := expr.Compile(src, c.options(look, &patcher{top: top}, extra...)...)
 	if err != nil {
 		return nil, []Finding{c.finding(src, err)}
 	}
@@ -202,7 +203,19 @@ func (c *Compiler) compile(src string, extra ...expr.Option) (*program, []Findin
 	if slices.ContainsFunc(findings, func(f Finding) bool { return !f.Warning }) {
 		return nil, findings
 	}
-	return &program{src, code, look.lazy}, findings
+	return &program{src: src, code: code, lazy: look.lazy, steps: look.steps, anyStep: look.stepsAtAll > 0, whole: top.whole}, findings
+}
+
+// options are those that an expression is compiled with.
+func (c *Compiler) options(look *reader, patch *patcher, extra ...expr.Option) []expr.Option {
+	options := append([]expr.Option{
+		expr.Env(c.world),
+		expr.MaxNodes(maxNodes),
+		expr.Patch(look),
+		expr.Patch(patch),
+		expr.Patch(forgetter{}),
+	}, extra...)
+	return append(options, functions()...)
 }
 
 // run evaluates the program in the scope's world.
@@ -210,16 +223,31 @@ func (s *Scope) run(p *program) (any, error) {
 	for _, name := range p.lazy {
 		s.fill(name)
 	}
+	s.last = answer{prog: p, before: *s.used}
+	s.last.value, s.last.err = s.evaluate(p.src, p.code)
+	return s.last.value, s.last.err
+}
+
+// evaluate runs code, compiled from src.
+func (s *Scope) evaluate(src string, code *vm.Program) (any, error) {
 	s.eval.reset()
 	if err := s.eval.clock(); err != nil {
-		return nil, evalError(p.src, err)
+		return nil, evalError(src, err)
 	}
-	v, err := s.vm.Run(p.code, s.world)
+	v, err := s.vm.Run(code, s.world)
 	s.used.took += time.Since(s.eval.began)
 	if err != nil {
-		return nil, evalError(p.src, err)
+		return nil, evalError(src, err)
 	}
 	return v, nil
+}
+
+// answer is what an expression came to, and what the event had used before.
+type answer struct {
+	prog   *program
+	before usage
+	value  any
+	err    error
 }
 
 // EvalError is an expression that failed on an event.

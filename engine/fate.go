@@ -111,14 +111,14 @@ func (f *fate) enterPlanned(tx Tx, p *plan, r *Run) error {
 
 // end settles a run that starts nothing.
 func end(r *Run, s State, by *Run, why string) {
-	r.State, r.Err, r.Finished, r.Held, r.Due = s, why, r.Created, false, time.Time{}
+	r.State, r.Err, r.Finished, r.Held, r.Armed, r.Due = s, why, r.Created, false, false, time.Time{}
 	if by != nil {
 		r.By = by.ID
 	}
 }
 
 func (f *fate) loop(_ Tx, p *plan, r *Run) error {
-	if p.loop {
+	if p.loop && !p.byHand {
 		r.Dedupe, r.Throttle, r.Breaker = "", "", "" // nothing is compared with it
 		end(r, Tripped, nil, "a call of this rule led to this event: it would go round for ever")
 	}
@@ -154,7 +154,7 @@ func latest(tx Tx, q Recent) (*Run, error) {
 }
 
 func (f *fate) dedupe(tx Tx, p *plan, r *Run) error {
-	if r.Dedupe == "" {
+	if r.Dedupe == "" || p.byHand {
 		return nil
 	}
 	q := around(r, p.rule.Dedupe.Within, ByDedupe, r.Dedupe)
@@ -169,7 +169,7 @@ func (f *fate) dedupe(tx Tx, p *plan, r *Run) error {
 }
 
 func (f *fate) throttleFirst(tx Tx, p *plan, r *Run) error {
-	if r.Throttle == "" || p.rule.Throttle.Last {
+	if r.Throttle == "" || p.rule.Throttle.Last || p.byHand {
 		return nil
 	}
 	q := around(r, p.rule.Throttle.Every, ByThrottle, r.Throttle)
@@ -193,7 +193,7 @@ func (f *fate) breaker(tx Tx, p *plan, r *Run) error {
 	}
 	n := 0
 	for _, o := range b.runs {
-		replaced := o.Held && o.Throttle == r.Throttle && p.rule.Throttle != nil && p.rule.Throttle.Last // r will take its place
+		replaced := o.Held && !o.Armed && !r.Armed && !p.byHand && o.Throttle == r.Throttle && p.rule.Throttle != nil && p.rule.Throttle.Last // r will take its place
 		if !replaced {
 			n++
 		}
@@ -241,7 +241,7 @@ func isTrip(r *Run) bool { return r.State == Tripped || r.Outcome == Tripped }
 // throttleLast has the run wait for the burst to end, in the place of the one
 // that waited so far.
 func (f *fate) throttleLast(tx Tx, p *plan, r *Run) error {
-	if r.Throttle == "" || !p.rule.Throttle.Last {
+	if r.Throttle == "" || !p.rule.Throttle.Last || p.byHand || r.Armed {
 		return nil
 	}
 	held, err := tx.Recent(Recent{Rule: r.Rule, By: ByThrottle, Key: r.Throttle, States: []State{Queued}, Held: true, Limit: maxHeld})
@@ -249,6 +249,9 @@ func (f *fate) throttleLast(tx Tx, p *plan, r *Run) error {
 		return err
 	}
 	for _, o := range held {
+		if o.Armed {
+			continue
+		}
 		if err := f.stop(tx, o, Superseded, r.ID, "throttle: another came in the same burst"); err != nil {
 			return err
 		}
@@ -261,7 +264,12 @@ func (f *fate) throttleLast(tx Tx, p *plan, r *Run) error {
 // unless somebody set clocks or edited rules.
 const maxHeld = 100
 
+// cancel ends the runs that the event of r ends; of one that is held it does so
+// when a person releases it.
 func (f *fate) cancel(tx Tx, p *plan, r *Run) error {
+	if r.Armed {
+		return nil
+	}
 	for _, q := range p.cancels {
 		others, err := tx.Unfinished(q)
 		if err != nil {
@@ -341,7 +349,7 @@ func (f *fate) stop(tx Tx, o *Run, s State, by, why string) error {
 	}
 	o.By = by
 	if o.State == Queued && !o.Begun() {
-		o.State, o.Err, o.Held, o.Finished = s, why, false, time.Now().UTC()
+		o.State, o.Err, o.Held, o.Armed, o.Finished = s, why, false, false, time.Now().UTC()
 	} else {
 		o.Stop, o.Err = s, why
 	}

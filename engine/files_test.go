@@ -39,6 +39,8 @@ type reading struct {
 
 func (r *reading) Kind() string { return "exec" }
 
+func (*reading) Plan(engine.Input) (engine.Plan, error) { return engine.Plan{}, nil }
+
 func (r *reading) Do(_ context.Context, in engine.Input) (engine.Output, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,15 +12,18 @@ import (
 
 // RetryRun queues a run that has finished once more, whatever it came to; its
 // tries are counted anew. What it has finished stays finished, unless all is set
-// or the run was done. The error wraps ErrNotFound or ErrNotFinished.
+// or the run was done. The error wraps ErrNotFound, ErrNotFinished or ErrShadow.
 func RetryRun(ctx context.Context, s Store, id string, all bool) (*Run, error) {
 	var run *Run
 	err := s.Change(ctx, func(tx Tx) (err error) {
 		if run, err = tx.Run(id); err != nil {
 			return err
 		}
-		if !run.State.Finished() {
+		switch {
+		case !run.State.Finished():
 			return ErrNotFinished
+		case run.State == Shadow:
+			return ErrShadow
 		}
 		was := string(run.State)
 		if run.By != "" {
@@ -32,7 +35,7 @@ func RetryRun(ctx context.Context, s Store, id string, all bool) (*Run, error) {
 		}
 		run.State, run.Base = Queued, run.Attempt
 		run.Stop, run.Outcome, run.By, run.Err = "", "", "", ""
-		run.Due, run.Finished, run.Held = time.Time{}, time.Time{}, false
+		run.Due, run.Finished, run.Held, run.Armed = time.Time{}, time.Time{}, false, false
 		return tx.Put(run)
 	})
 	if err != nil {
@@ -202,7 +205,12 @@ func (e *Engine) unpark(rule string) {
 }
 
 // Why says for people what a queued run waits for; "" where it does not wait.
-func (e *Engine) Why(r *Run) string { return e.queue.why(r.Ref()) }
+func (e *Engine) Why(r *Run) string {
+	if r.Armed {
+		return "its rule was armed: a person is to release or cancel it"
+	}
+	return e.queue.why(r.Ref())
+}
 
 // Rejected returns how many events were turned away since Open as their sender
 // was not trusted.
@@ -217,4 +225,11 @@ func (e *Engine) Counts() map[State]int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return maps.Clone(e.counts)
+}
+
+// Working counts the runs of which an attempt is going on.
+func (e *Engine) Working() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.active)
 }

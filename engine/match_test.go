@@ -33,7 +33,7 @@ func TestMatchAsksTheRightRulesInOrder(t *testing.T) {
 		{Rule: "by id", Outcome: Matched},
 		{Rule: "both", Outcome: Matched},
 		{Rule: "get", Outcome: NoMatch, Why: "the method is POST, not GET"},
-		{Rule: "false", Outcome: NoMatch, Why: "when is false", Missing: []string{"body.a"}},
+		{Rule: "false", Outcome: NoMatch, Why: "false: body.a.b == 1", Missing: []string{"body.a"}},
 		{Rule: "error", Outcome: Errored, Why: `body.a > 1: at column 8: > does not work between nothing (nil) and a number (a field may be absent: write (body.field ?? 0), or ?? "" for a text, ?? [] for a list)`, Missing: []string{"body.a"}},
 		{Rule: "stops", Outcome: Matched},
 		{Rule: "late", Outcome: NoMatch, Why: `not asked: rule "stops" matched and says stop`},
@@ -116,10 +116,14 @@ func TestParseErrorIsKept(t *testing.T) {
 }
 
 // TestVerdictNamesThePartThatDecided: of a conjunction it is the first false
-// part, in the rule's words: nothing of the event gets into it.
+// part, else the whole, in the rule's words: nothing of the event gets into it.
 func TestVerdictNamesThePartThatDecided(t *testing.T) {
 	tests := []struct{ when, want string }{
-		{`body.a == 1`, "when is false"},
+		{`body.a == 1`, "false: body.a == 1"},
+		{`body.a == 1 || (body.b == 2
+			or body.t == 3)`, "false: body.a == 1 || (body.b == 2 or body.t == 3)"},
+		{`body.none`, "false: body.none"},
+		{`body.s in ["` + strings.Repeat("long", 30) + `"]`, `false: body.s in ["` + strings.Repeat("long", 16) + "lon…"},
 		{`body.a == 2 && body.b == 3`, "false: body.b == 3"},
 		{`body.a == 1 && body.b == 3`, "false: body.a == 1"},
 		{`body.a == 2 and (body.b == 3 or body.c == 4) and body.a == 2`, "false: body.b == 3 or body.c == 4"},

@@ -58,6 +58,8 @@ type modelRun struct {
 	fails       int // tries that are still to fail
 	tries       int // that failed
 	begun, held bool
+	armed       bool          // held until it is released
+	byHand      bool          // a replay
 	at          time.Duration // running: ends then; queued: not before
 	cuts        int           // stops that cut its try off
 }
@@ -66,6 +68,7 @@ type model struct {
 	rules  map[string]*modelRule
 	runs   []*modelRun
 	paused map[string]bool
+	armed  map[string]bool
 	now    time.Duration
 }
 
@@ -89,22 +92,44 @@ func (r *modelRun) counted() bool {
 }
 
 func (m *model) end(r *modelRun, s engine.State, by int) {
-	r.state, r.by, r.held = s, by, false
+	r.state, r.by, r.held, r.armed = s, by, false, false
 }
 
 // submit takes an event of a rule.
 func (m *model) submit(rule, k, d string, fails int) {
-	r := &modelRun{rule: m.rules[rule], k: k, d: d, created: m.now, state: engine.Queued, by: -1, fails: fails}
+	m.take(&modelRun{rule: m.rules[rule], k: k, d: d, fails: fails})
+}
+
+// replay takes the event of a run once more, by hand.
+func (m *model) replay(n, fails int) {
+	of := m.runs[n]
+	m.take(&modelRun{rule: of.rule, k: of.k, d: of.d, fails: fails, byHand: true})
+}
+
+func (m *model) take(r *modelRun) {
+	r.created, r.state, r.by = m.now, engine.Queued, -1
 	n := len(m.runs)
 	m.runs = append(m.runs, r)
+	r.armed = m.armed[r.rule.name]
 	m.decide(n, r)
+	if r.armed {
+		r.held, r.at, m.armed[r.rule.name] = true, 0, false
+	}
+	m.dispatch()
+}
+
+// release lets a run go that is held since its rule was armed.
+func (m *model) release(n int) {
+	r := m.runs[n]
+	r.armed = false
+	m.cancel(n, r)
 	m.dispatch()
 }
 
 func (m *model) decide(n int, r *modelRun) {
 	rule := r.rule
 	before := m.runs[:n]
-	if rule.dedupe > 0 && r.d != "" {
+	if rule.dedupe > 0 && r.d != "" && !r.byHand {
 		for i, o := range slices.Backward(before) {
 			alike := o.rule == rule && o.d == r.d && r.created-o.created < rule.dedupe
 			if alike && (o.state == engine.Queued || o.state == engine.Running || o.state == engine.Done) {
@@ -113,7 +138,7 @@ func (m *model) decide(n int, r *modelRun) {
 			}
 		}
 	}
-	if rule.throttle > 0 && !rule.last {
+	if rule.throttle > 0 && !rule.last && !r.byHand {
 		for i, o := range slices.Backward(before) {
 			if o.rule == rule && o.k == r.k && o.counted() && r.created-o.created < rule.throttle {
 				m.end(r, engine.Throttled, i)
@@ -124,7 +149,7 @@ func (m *model) decide(n int, r *modelRun) {
 	if rule.most > 0 {
 		n := 0
 		for _, o := range before {
-			if o.rule == rule && o.k == r.k && o.counted() && !(o.held && rule.last) && r.created-o.created < modelPer {
+			if o.rule == rule && o.k == r.k && o.counted() && !(o.held && !o.armed && rule.last && !r.byHand && !r.armed) && r.created-o.created < modelPer {
 				n++
 			}
 		}
@@ -133,23 +158,32 @@ func (m *model) decide(n int, r *modelRun) {
 			return
 		}
 	}
-	if rule.throttle > 0 && rule.last {
+	if rule.throttle > 0 && rule.last && !r.byHand && !r.armed {
 		for _, o := range before {
-			if o.rule == rule && o.k == r.k && o.held {
+			if o.rule == rule && o.k == r.k && o.held && !o.armed {
 				m.end(o, engine.Superseded, n)
 			}
 		}
 		r.held, r.at = true, m.now+rule.throttle
 	}
-	if rule.cancels != "" {
-		for _, o := range before {
-			if o.rule.name == rule.cancels && (!o.rule.keyed || o.k == r.k) && !o.state.Finished() {
-				m.end(o, engine.Cancelled, n)
-			}
-		}
+	if r.armed {
+		return
 	}
+	m.cancel(n, r)
 	if !r.held {
 		m.enter(n, r)
+	}
+}
+
+// cancel ends what the event of a run ends.
+func (m *model) cancel(n int, r *modelRun) {
+	if r.rule.cancels == "" {
+		return
+	}
+	for i, o := range m.runs {
+		if i != n && o.rule.name == r.rule.cancels && (!o.rule.keyed || o.k == r.k) && !o.state.Finished() {
+			m.end(o, engine.Cancelled, n)
+		}
 	}
 }
 
@@ -191,7 +225,7 @@ func (m *model) enter(n int, r *modelRun) {
 // dispatch starts what may start now.
 func (m *model) dispatch() {
 	for n, r := range m.runs {
-		if r.held && r.at <= m.now && !m.paused[r.rule.name] {
+		if r.held && !r.armed && r.at <= m.now && !m.paused[r.rule.name] {
 			r.held, r.at = false, 0
 			m.enter(n, r)
 		}
@@ -269,8 +303,9 @@ func (m *model) finish(r *modelRun) {
 	r.state, r.at = engine.Queued, m.now+modelAgain
 }
 
-// restart cuts off what runs.
+// restart cuts off what runs. Nothing is armed after it.
 func (m *model) restart(crash bool) {
+	m.armed = map[string]bool{}
 	for _, r := range m.runs {
 		if r.state != engine.Running {
 			continue
@@ -462,7 +497,7 @@ func randomRules(rnd *rand.Rand) map[string]*modelRule {
 
 func newBoth(t *testing.T, rnd *rand.Rand, open func() (engine.Store, func())) *both {
 	b := &both{t: t, open: open, lanes: map[string]int{}, fails: map[string]int{}, began: time.Now()}
-	b.model = model{rules: randomRules(rnd), paused: map[string]bool{}}
+	b.model = model{rules: randomRules(rnd), paused: map[string]bool{}, armed: map[string]bool{}}
 	for _, name := range []string{"a", "b", "c"} {
 		b.rules = append(b.rules, b.rule(b.model.rules[name]))
 	}
@@ -523,6 +558,14 @@ func (b *both) do(rnd *rand.Rand, n int) {
 		b.pause(name)
 	case what < 17:
 		b.restart(what == 15)
+	case what < 18:
+		b.op("arm %s", name)
+		b.engine.Arm(name)
+		m.armed[name] = true
+	case what < 19 && len(b.ids) > 0:
+		b.release()
+	case len(b.ids) > 0:
+		b.replay(some, rnd.IntN(2))
 	}
 	settle()
 }
@@ -543,6 +586,37 @@ func (b *both) submit(name, k, d string, fails int) {
 	b.mu.Unlock()
 	b.ids = append(b.ids, id)
 	b.model.submit(name, k, d, fails)
+}
+
+// release lets the oldest run go that is held.
+func (b *both) release() {
+	n := slices.IndexFunc(b.model.runs, func(r *modelRun) bool { return r.armed })
+	if n < 0 {
+		return
+	}
+	b.op("release %d", n)
+	if _, err := b.engine.Release(b.t.Context(), b.ids[n]); err != nil {
+		b.t.Fatal(err)
+	}
+	b.model.release(n)
+}
+
+func (b *both) replay(n, fails int) {
+	b.op("replay %d fails=%d", n, fails)
+	of, err := b.store.Run(b.t.Context(), b.ids[n])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	receipt, err := b.engine.Replay(b.t.Context(), engine.Replay{Event: of.Event})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	id := receipt.Runs[0].ID
+	b.mu.Lock()
+	b.fails[id] = fails
+	b.mu.Unlock()
+	b.ids = append(b.ids, id)
+	b.model.replay(n, fails)
 }
 
 func (b *both) pause(name string) {

@@ -39,6 +39,7 @@ const (
 	fnPart        = "·part"
 	fnMatches     = "·matches"
 	headersName   = "headers"
+	stepsName     = "steps"
 	wholeWorldVar = "$env"
 )
 
@@ -103,16 +104,39 @@ func stateful() []string {
 }
 
 // patcher makes the changes above. It walks from the leaves up.
-type patcher struct{ top conjunction }
+type patcher struct {
+	top conjunction
+
+	// was has, for each node that took the place of another, that one; nil: nobody
+	// wants to know.
+	was map[ast.Node]ast.Node
+}
 
 // Visit implements ast.Visitor.
 func (p *patcher) Visit(node *ast.Node) {
+	before := *node
+	p.patch(node)
+	p.replaced(before, *node)
+}
+
+func (p *patcher) replaced(before, after ast.Node) {
+	if p.was == nil || before == after {
+		return
+	}
+	if first, ok := p.was[before]; ok {
+		before = first
+	}
+	p.was[after] = before
+}
+
+func (p *patcher) patch(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.MemberNode:
 		p.member(node, n)
 	case *ast.PredicateNode:
 		tick := call(fnTick, n.Node)
 		tick.SetLocation(n.Node.Location())
+		p.replaced(n.Node, tick)
 		n.Node = tick
 	case *ast.BinaryNode:
 		p.binary(node, n)
@@ -121,7 +145,7 @@ func (p *patcher) Visit(node *ast.Node) {
 			p.member(node, &ast.MemberNode{Node: n.Arguments[0], Property: n.Arguments[1]})
 		}
 	case *ast.CallNode:
-		if name, ok := n.Callee.(*ast.IdentifierNode); ok && slices.Contains(stateful(), name.Value) {
+		if name, ok := n.Callee.(*ast.IdentifierNode); ok && slices.Contains(stateful(), name.Value) && !hasState(n) {
 			n.Arguments = slices.Insert(n.Arguments, 0, ast.Node(&ast.IdentifierNode{Value: stateName}))
 		}
 	}
@@ -189,10 +213,12 @@ func (forgetter) ShouldRepeat() bool { return false }
 
 // conjunction is an expression of the form a && b && …: where its operators and
 // its parts stand, in runes, and for each part what a verdict says that it
-// decides. Of two parts at one place the outer one counts.
+// decides. Of two parts at one place the outer one counts. What it says of the
+// whole is there of any expression.
 type conjunction struct {
 	ands  map[int]bool
 	parts map[int]string
+	whole string
 }
 
 // conjunctionOf finds the parts of src, none where it is no conjunction.
@@ -202,11 +228,15 @@ func conjunctionOf(src string) conjunction {
 	if err != nil {
 		return c // the compiler will say so
 	}
+	c.whole = isFalse(tree.Node)
 	if isAnd(tree.Node) {
 		c.split(tree.Node)
 	}
 	return c
 }
+
+// isFalse is made when rules are loaded, rather than for each event.
+func isFalse(n ast.Node) string { return partIsFalse + shorten(n.String()) }
 
 func isAnd(n ast.Node) bool {
 	b, ok := n.(*ast.BinaryNode)
@@ -215,7 +245,7 @@ func isAnd(n ast.Node) bool {
 
 func (c conjunction) split(n ast.Node) {
 	if !isAnd(n) {
-		c.parts[n.Location().From] = "false: " + shorten(n.String()) // now, rather than for each event
+		c.parts[n.Location().From] = isFalse(n)
 		return
 	}
 	c.ands[n.Location().From] = true
@@ -243,6 +273,12 @@ func call(fn string, args ...ast.Node) *ast.CallNode {
 		Callee:    &ast.IdentifierNode{Value: fn},
 		Arguments: slices.Insert(args, 0, ast.Node(&ast.IdentifierNode{Value: stateName})),
 	}
+}
+
+// hasState reports whether a call was given the state: what stands between two
+// comparisons, as in 1 < len(replace(…)) < 3, is visited twice.
+func hasState(n *ast.CallNode) bool {
+	return len(n.Arguments) > 0 && isName(n.Arguments[0], stateName)
 }
 
 func isName(n ast.Node, name string) bool {
@@ -303,6 +339,9 @@ type reader struct {
 	lazy    []string
 	notes   []note
 	guarded []string // paths compared with nil, or looked for with in
+
+	steps      []string // ids of steps that are read by their name
+	stepsAtAll int      // how often steps is read otherwise
 }
 
 // note is a finding whose place is still in runes, and which a guard on path
@@ -318,6 +357,8 @@ func (r *reader) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
 		r.name(n)
+	case *ast.MemberNode:
+		r.member(n)
 	case *ast.BinaryNode:
 		r.binary(n)
 	case *ast.CallNode:
@@ -339,8 +380,23 @@ func (r *reader) name(n *ast.IdentifierNode) {
 	if n.Value == wholeWorldVar {
 		r.add(n, "", Finding{Msg: `unknown name "$env"`})
 	}
+	if n.Value == stepsName {
+		r.stepsAtAll++
+	}
 	if slices.Contains(lazyNames(), n.Value) && !slices.Contains(r.lazy, n.Value) {
 		r.lazy = append(r.lazy, n.Value)
+	}
+}
+
+// member notes which step is read. Its name was visited before.
+func (r *reader) member(n *ast.MemberNode) {
+	id, ok := n.Property.(*ast.StringNode)
+	if !ok || !isName(n.Node, stepsName) {
+		return
+	}
+	r.stepsAtAll--
+	if !slices.Contains(r.steps, id.Value) {
+		r.steps = append(r.steps, id.Value)
 	}
 }
 

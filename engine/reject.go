@@ -10,17 +10,17 @@ import (
 // Rejection is a request that was turned away. It is kept apart from the events,
 // without its body, its query and the values of its header.
 type Rejection struct {
-	ID       string    // UUIDv7
-	Received time.Time //
-	Source   string    // as of an event, and so are those that follow
-	Remote   string
-	Bucket   string
-	Method   string
-	Path     string
-	Headers  []string // names, sorted
-	Size     int      // bytes of the body
-	Reason   string   // why
-	Likely   string   // for the operator alone: what is wrong, as far as that was tried; "" too where many are rejected
+	ID       string    `json:"id"`               // UUIDv7
+	Received time.Time `json:"received"`         //
+	Source   string    `json:"source"`           // as of an event, and so are those that follow
+	Remote   string    `json:"remote,omitempty"` //
+	Bucket   string    `json:"bucket"`           //
+	Method   string    `json:"method"`           //
+	Path     string    `json:"path"`             //
+	Headers  []string  `json:"headers"`          // names, sorted
+	Size     int       `json:"size"`             // bytes of the body
+	Reason   string    `json:"reason"`           // why
+	Likely   string    `json:"likely,omitempty"` // for the operator alone: what is wrong, as far as that was tried; "" too where many are rejected
 }
 
 // Bounds of what is kept of a rejection.
@@ -64,6 +64,7 @@ func (e *Engine) reject(ctx context.Context, ev *Event, t trust) error {
 	if told {
 		e.logRejected(r, leftOut)
 	}
+	e.onReject(r)
 	if busy {
 		return t.rejected
 	}

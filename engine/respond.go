@@ -71,7 +71,7 @@ type reply struct {
 func (s *RuleSet) reply(ev *Event, runs []*Run) *reply {
 	for _, run := range runs {
 		rule := s.byName[run.Rule]
-		if rule.Respond == nil {
+		if rule.Respond == nil || run.State == Shadow {
 			continue
 		}
 		r := &reply{event: ev, respond: rule.Respond, rule: rule, run: run.ID, mask: s.mask()}

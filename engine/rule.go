@@ -15,6 +15,7 @@ type Rule struct {
 	Methods []string      // empty: every method. Upper case
 	When    *Condition    // nil: always
 	Stop    bool          // a match ends the search
+	Shadow  bool          // it is asked, and nothing of it runs: what it would do is kept
 	Timeout time.Duration // of one attempt; 0: DefaultTimeout
 	Retry   Retry
 	Steps   []Step // none: a rule that only cancels

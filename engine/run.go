@@ -7,7 +7,7 @@ import "time"
 //	queued ─► running ─► done | failed | queued again (a retry, at Due)
 //	queued | running ─► cancelled, replaced, abandoned (its rule is gone)
 //	queued ─► superseded, skipped (after throttle held it)
-//	at once: duplicate, throttled, tripped (after on_trip, where there is one), skipped
+//	at once: duplicate, throttled, tripped (after on_trip, where there is one), skipped, shadow
 //	finished ─► queued (a person retries it)
 //
 // After a crash running counts as queued. An attempt that a shutdown cut off
@@ -28,11 +28,12 @@ const (
 	Duplicate  State = "duplicate"  // dedupe: Run.By does the same, or did
 	Throttled  State = "throttled"  // throttle mode: first; Run.By had the window
 	Tripped    State = "tripped"    // at_most was reached, or a rule led to itself
+	Shadow     State = "shadow"     // its rule says mode: shadow; its steps say what it would have run
 )
 
 // States lists all states.
 func States() []State {
-	return []State{Queued, Running, Done, Failed, Cancelled, Abandoned, Skipped, Replaced, Superseded, Duplicate, Throttled, Tripped}
+	return []State{Queued, Running, Done, Failed, Cancelled, Abandoned, Skipped, Replaced, Superseded, Duplicate, Throttled, Tripped, Shadow}
 }
 
 // Finished reports whether a run in this state waits for nothing more.
@@ -64,6 +65,7 @@ type Run struct {
 	Breaker  string // scoped key of at_most
 
 	Held    bool   // queued: throttle holds it until Due; it is in no lane yet
+	Armed   bool   // queued, and Held: a person is to say whether it goes
 	By      string // id of the run that decided what became of this one, or ""
 	Stop    State  // how it is to end, decided by another while it had begun; "": nobody did
 	Outcome State  // how it ends once its closing actions are done; "": its actions are not over
@@ -86,6 +88,7 @@ type Ref struct {
 	State State
 	Due   time.Time
 	Held  bool   // Run.Held
+	Armed bool   // Run.Armed
 	Begun bool   // Run.Begun
 	Ends  bool   // Run.Ends
 	By    string // Run.By
@@ -104,7 +107,7 @@ func (r *Run) Ends() bool { return r.Stop != "" || r.Outcome != "" }
 func (r *Run) Ref() Ref {
 	ref := Ref{
 		ID: r.ID, Seq: r.Seq, Rule: r.Rule, Lane: r.Lane, State: r.State, Due: r.Due,
-		Held: r.Held, Begun: r.Begun(), Ends: r.Ends(), By: r.By,
+		Held: r.Held, Armed: r.Armed, Begun: r.Begun(), Ends: r.Ends(), By: r.By,
 	}
 	if r.Outcome == Tripped {
 		ref.Lane = ""
@@ -123,6 +126,7 @@ const (
 	StepSkipped     StepState = "skipped"     // its if was false
 	StepInterrupted StepState = "interrupted" // a stop of hookrun cut it off
 	StepCrashed     StepState = "crashed"     // a crash of hookrun cut it off
+	StepShadow      StepState = "shadow"      // of a run in state Shadow: Plan says what it would do
 	StepNotRun      StepState = "not_run"     // in expressions: its turn did not come; never stored
 )
 
@@ -155,6 +159,7 @@ type StepResult struct {
 	Err      string
 	Passed   bool // it failed, and the run went on all the same: continue_on_error
 	Output   Output
+	Plan     *Plan   // what it does, as RuleSet.Show gives it; nil before it is known
 	Process  Process // while running, where the action started one
 
 	// Stdout and Stderr are filled by Store.Steps from the chunks that

@@ -26,14 +26,25 @@ type Scope struct {
 	paths  []string // of View.Files
 
 	eval evaluation
+	last answer // of the expression that was evaluated last
+
+	// answers has what the conditions of rules came to, where Rehearse wants to know;
+	// else nil.
+	answers map[*Rule]answer
+
 	vm   vm.VM
 	used *usage // shared with the worlds that With makes of this one
+
+	open     []string  // View.Open
+	standIns []standIn // for what of the open steps was asked for
+	revealed []string  // what secrets came to in the templates rendered so far
 }
 
 // usage is what all evaluations of one event have used so far.
 type usage struct {
 	spent int           // steps, held against maxEventSteps
 	took  time.Duration // held against maxEventTime
+	text  int           // bytes that templates came to; see planBounds
 }
 
 // NewScope makes the world of an event. The event must not change any more.
@@ -68,6 +79,7 @@ type View struct {
 	Run     *Run          // `run`; nil: none
 	Err     string        // `error`, where there is a Run
 	Files   []string      // where the files of the event are on this machine, in their order; nil: nowhere
+	Open    []string      // ids of steps that can be named and have not run: see Scope.standIn
 }
 
 // Element is the value that a run of ForEach is for.
@@ -78,15 +90,18 @@ type Element struct {
 
 // With returns the world of the same event with v in it.
 func (s *Scope) With(v View) *Scope {
+	if v.Element != nil {
+		s.parseBody() // it knows how numbers were written; and once for all elements
+	}
 	w := NewScope(s.event)
 	w.parsed, w.doc, w.docErr, w.used, w.paths = s.parsed, s.doc, s.docErr, s.used, v.Files
+	w.open = v.Open
 	steps := make(map[string]any, len(v.Steps))
 	for _, r := range v.Steps {
 		steps[r.Step] = stepValue(r)
 	}
 	w.world["steps"] = steps
 	if v.Element != nil {
-		w.parseBody() // it knows how numbers were written
 		w.world[v.Element.As] = v.Element.Value
 	}
 	if v.Run != nil {

@@ -19,6 +19,7 @@ type plan struct {
 	run     Run       // as it comes into the commit
 	cancels []Pending // whose runs its event ends
 	loop    bool      // a call of the same rule led to the event
+	byHand  bool      // a person has it run: what keeps from doing things twice does not
 
 	first     string // event of the run that this one is a duplicate of
 	tripped   bool   // it is the one that made the breaker trip

@@ -306,7 +306,7 @@ func (a *attempt) doStep(ctx context.Context, step *Step, result *StepResult) er
 	var resume *Process
 	if last, _ := a.before(step); last != nil && last.Process.Dir != "" {
 		resume = &last.Process
-		result.Process, result.Started = last.Process, last.Started
+		result.Process, result.Started, result.Plan = last.Process, last.Started, last.Plan
 	}
 	if err := a.note(ctx, result); err != nil {
 		return err
@@ -356,6 +356,10 @@ func (a *attempt) act(ctx context.Context, step *Step, scope *Scope, resume *Pro
 		Started: func(p Process) {
 			result.Process = p
 			_ = a.note(ctx, result) // it runs by now: how it ends is told later
+		},
+		Planned: func(p Plan) { // what notes the start of a command, or the step's end, carries it to the store
+			shown := scope.show(p, a.mask, false)
+			result.Plan = &shown
 		},
 		Via:       via(a.event, mark(a.instance, a.rule.Name)),
 		Resume:    resume,

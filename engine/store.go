@@ -55,6 +55,21 @@ type Store interface {
 	// Runs returns what the filter asks for, the newest first.
 	Runs(ctx context.Context, f RunFilter) ([]*Run, error)
 
+	// Events and Records are the history: a page of what the filter asks for, the
+	// newest first, or behind f.After the oldest first. Records gives fewer than
+	// asked for where they are large: MaxRecords bytes together, or one. next is as
+	// in EventPage. Rates counts by time.
+	Events(ctx context.Context, f EventFilter) (EventPage, error)
+	Records(ctx context.Context, f EventFilter) (records []EventRecord, next int64, err error)
+	Rates(ctx context.Context, f RatesFilter) ([]Rates, error)
+
+	// RulesDay tells of each rule that has runs, by name: how many since then, and
+	// its newest. Replays returns the ids of events that are replays of the event,
+	// the newest first, MaxReplays at most. Info tells the size of it all.
+	RulesDay(ctx context.Context, since time.Time) ([]RuleUse, error)
+	Replays(ctx context.Context, event string) ([]string, error)
+	Info(ctx context.Context) (StoreInfo, error)
+
 	// Reject keeps a rejection, and the newest MaxRejections of them. It returns
 	// ErrUnavailable, wrapped, when Accept does. Rejections gives what was kept.
 	Reject(ctx context.Context, r Rejection) error
@@ -108,6 +123,8 @@ type RunFilter struct {
 	Rule     string
 	States   []State
 	Since    time.Time // created then or later
+	Until    time.Time // created before
+	Armed    bool      // only those that wait for a person
 	Before   int64     // Seq is lower: the next page
 	Limit    int       // at most so many; 0: DefaultRunLimit
 }
@@ -123,6 +140,8 @@ type Acceptance struct {
 	Rules    string // RuleSet.Hash that the verdicts are of
 	Verdicts []Verdict
 	Runs     []*Run
+	Steps    []*StepResult // of runs in state Shadow
+	Answered bool          // it is the question of a service, and no rule was asked
 
 	// Admit, where it is not nil, is called for each run in turn, inside of the
 	// commit and right before the run is written. It may change the run, and
@@ -149,4 +168,5 @@ var (
 	ErrBusy        = errors.New("too many events at once")
 	ErrFinished    = errors.New("the run has finished")
 	ErrNotFinished = errors.New("the run has not finished")
+	ErrShadow      = errors.New("its rule was in mode shadow: it never ran")
 )

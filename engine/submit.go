@@ -57,19 +57,34 @@ func (e *Engine) Submit(ctx context.Context, ev *Event) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	receipt, err := e.take(ctx, a, f)
+	if err != nil {
+		return Receipt{}, err
+	}
+	runs := a.Runs
+	if receipt.Duplicate && receipt.KeptAs == "" { // nothing was kept
+		runs = nil
+	}
+	receipt.reply, receipt.Challenge = rules.reply(ev, runs), t.challenge
+	return receipt, nil
+}
+
+// take puts the event and its runs on disk, queues them and tells of both.
+func (e *Engine) take(ctx context.Context, a *Acceptance, f *fate) (Receipt, error) {
+	spent := e.hold(a, f)
 	receipt, err := e.store.Accept(ctx, a)
 	if err != nil {
+		e.rearm(spent, nil)
 		return Receipt{}, fmt.Errorf("accept event: %w", err)
 	}
-	e.logAccepted(a, receipt, t.challenge != nil)
+	e.logAccepted(a, receipt)
 	if receipt.Duplicate {
-		receipt.reply = rules.reply(ev, nil)
-	} else {
-		receipt = e.start(receipt, a, f)
-		receipt.reply = rules.reply(ev, a.Runs)
+		e.rearm(spent, nil)
+		return receipt, nil
 	}
-	receipt.Challenge = t.challenge
-	return receipt, nil
+	e.rearm(spent, a.Runs)
+	e.onEvent(a) // before its runs are told of
+	return e.start(receipt, a, f), nil
 }
 
 // judge asks the rules, once there is room for the event's body where that has to
@@ -105,8 +120,12 @@ func (e *Engine) start(receipt Receipt, a *Acceptance, f *fate) Receipt {
 	for _, r := range a.Runs {
 		e.logDecided(f.plans[r.ID], r)
 	}
-	for _, ref := range receipt.Runs { // as they are after the last one was decided
+	for i, ref := range receipt.Runs { // as they are after the last one was decided
 		if ref.State.Finished() {
+			continue
+		}
+		e.onChange(*a.Runs[i])
+		if ref.Armed {
 			continue
 		}
 		if wait := time.Until(ref.Due); wait > 0 { // from here on it counts on the monotonic clock
@@ -125,15 +144,20 @@ func (e *Engine) start(receipt Receipt, a *Acceptance, f *fate) Receipt {
 }
 
 // receipt is what the sender gets to know: where every run is a duplicate, the
-// event that had them first.
+// event that had them first. What is in shadow counts for nothing.
 func (f *fate) receipt(r Receipt, runs []*Run) Receipt {
+	first := ""
 	for _, run := range runs {
-		if run.State != Duplicate {
+		switch {
+		case run.State == Shadow:
+		case run.State != Duplicate:
 			return r
+		case first == "":
+			first = f.plans[run.ID].first
 		}
 	}
-	if len(runs) > 0 {
-		r.KeptAs, r.Event, r.Duplicate = r.Event, f.plans[runs[0].ID].first, true
+	if first != "" {
+		r.KeptAs, r.Event, r.Duplicate = r.Event, first, true
 	}
 	return r
 }
@@ -184,6 +208,7 @@ func (e *Engine) queueFull() error {
 func judge(rules *RuleSet, ev *Event, t trust, instance string) (a *Acceptance, f *fate) {
 	a = &Acceptance{Event: ev, Rules: rules.Hash}
 	if t.challenge != nil { // no rule is asked about what was answered
+		a.Answered = true
 		return a, newFate(nil)
 	}
 	defer func() {
@@ -193,21 +218,16 @@ func judge(rules *RuleSet, ev *Event, t trust, instance string) (a *Acceptance, 
 		}
 	}()
 	scope := NewScope(ev)
-	verdicts, matched := rules.Match(scope, t.refused)
-	a.Verdicts = verdicts
-	var all []*plan
-	for _, r := range matched {
-		plans, err := r.plans(scope, mark(instance, r.Name))
-		v := verdictOf(verdicts, r.Name)
-		switch {
-		case err != nil:
-			v.Outcome, v.Why = Errored, err.Error()
-			continue
-		case len(plans) == 0:
-			v.Why = "for_each.list: the list is empty"
+	d := rules.decide(scope, t.refused, instance)
+	a.Verdicts = d.verdicts
+	var all, shadows []*plan
+	for _, m := range d.matched {
+		all = append(all, m.plans...)
+		if m.rule.Shadow {
+			shadows = append(shadows, m.plans...)
 		}
-		all = append(all, plans...)
 	}
+	a.Steps = rules.shadow(scope, shadows)
 	for _, p := range all {
 		run := p.run
 		a.Runs = append(a.Runs, &run)
@@ -219,11 +239,6 @@ func judge(rules *RuleSet, ev *Event, t trust, instance string) (a *Acceptance, 
 		a.BodyErr = err.Error()
 	}
 	return a, f
-}
-
-func verdictOf(verdicts []Verdict, rule string) *Verdict {
-	i := slices.IndexFunc(verdicts, func(v Verdict) bool { return v.Rule == rule })
-	return &verdicts[i] // a rule that matched has one
 }
 
 // logDecided tells of a run that does not simply start.
@@ -239,6 +254,7 @@ func (e *Engine) logDecided(p *plan, r *Run) {
 		e.log.Warn("loop: the rule does not run", append(attrs, "why", r.Err)...)
 	case p.recovered:
 		e.log.Info("breaker has recovered", attrs...)
+	case r.State == Shadow: // the verdict is told
 	case r.State == Tripped:
 		e.log.Debug("run does not start", append(attrs, "state", string(r.State), "why", r.Err)...)
 	case r.State.Finished():
@@ -283,16 +299,15 @@ func (e *Engine) tell(changed []Run) {
 	}
 }
 
-// logAccepted tells what came and what it started: never what was in it. answered
-// says that it was the question of a service.
-func (e *Engine) logAccepted(a *Acceptance, receipt Receipt, answered bool) {
+// logAccepted tells what came and what it started: never what was in it.
+func (e *Engine) logAccepted(a *Acceptance, receipt Receipt) {
 	ev := a.Event
 	if receipt.Duplicate {
 		e.log.Info("event is a duplicate", "event", receipt.Event, "bucket", ev.Bucket)
 		return
 	}
 	e.log.Info("event received", "event", ev.ID, "bucket", ev.Bucket, "method", ev.Method, "bytes", len(ev.Body), "runs", len(a.Runs))
-	if answered {
+	if a.Answered {
 		e.log.Info("question of a service answered", "event", ev.ID, "bucket", ev.Bucket)
 	}
 	if a.MatchErr != "" {
@@ -306,9 +321,13 @@ func (e *Engine) logAccepted(a *Acceptance, receipt Receipt, answered bool) {
 		e.log.Log(context.Background(), level, "body is not parsed", "event", ev.ID, "err", a.BodyErr)
 	}
 	for i, v := range a.Verdicts {
+		if v.Outcome == Matched && slices.ContainsFunc(a.Runs, func(r *Run) bool { return r.State == Shadow && r.Rule == v.Rule }) {
+			e.log.Info("rule matched, in shadow: nothing runs", "rule", v.Rule, "event", ev.ID)
+			continue
+		}
 		e.logVerdict(ev, v, len(a.Runs) == 0 && i < maxToldVerdicts)
 	}
-	if len(a.Runs) == 0 && len(a.Verdicts) == 0 && !answered {
+	if len(a.Runs) == 0 && len(a.Verdicts) == 0 && !a.Answered {
 		e.log.Info("no rule that is switched on is for this bucket", "event", ev.ID, "bucket", ev.Bucket)
 	}
 }
@@ -338,7 +357,7 @@ func (e *Engine) logVerdict(ev *Event, v Verdict, told bool) {
 		attrs = append(attrs, "missing", v.Missing)
 	}
 	level := slog.LevelDebug
-	if told || strings.HasPrefix(v.Why, notVerified) {
+	if told || v.Refused() {
 		level = slog.LevelInfo
 	}
 	e.log.Log(context.Background(), level, "rule did not match", attrs...)

@@ -130,12 +130,16 @@ func (t *Template) RenderWith(s *Scope, escape func(before, value string) (strin
 		if err == nil && escape != nil && (p.secret != nil || p.expr != nil) {
 			text, err = escape(b.String(), text)
 		}
+		if p.secret != nil {
+			s.reveal(text)
+		}
 		if err == nil && b.Len()+len(text) > maxText {
 			err = errTooLong
 		}
 		if err != nil {
 			return "", err
 		}
+		s.used.text += len(text)
 		b.WriteString(text)
 	}
 	return b.String(), nil
@@ -145,6 +149,8 @@ func (s *Scope) part(p part) (string, error) {
 	switch {
 	case p.secret != nil:
 		return p.secret.Reveal(), nil
+	case p.expr != nil && s.isOpen(p.expr):
+		return s.standIn(p.expr), nil
 	case p.expr != nil:
 		return s.text(p.expr)
 	}
@@ -160,7 +166,7 @@ func (s *Scope) text(p *program) (string, error) {
 	text, err := s.doc.text(v)
 	switch {
 	case errors.Is(err, errNil):
-		return "", s.nilError(p)
+		return "", s.nilError(p, `""`)
 	case err != nil:
 		return "", &EvalError{Src: p.src, Msg: err.Error(), cause: err}
 	}
@@ -168,9 +174,9 @@ func (s *Scope) text(p *program) (string, error) {
 }
 
 // nilError says why an expression came to nothing: a field that is not there,
-// or a body that is not there at all.
-func (s *Scope) nilError(p *program) error {
-	e := &EvalError{Src: p.src, Msg: "it is nil", Hint: `write ?? "" where it may be empty`, cause: errNil}
+// or a body that is not there at all. empty is what may stand in its place.
+func (s *Scope) nilError(p *program, empty string) error {
+	e := &EvalError{Src: p.src, Msg: "it is nil", Hint: "write ?? " + empty + " where it may be empty", cause: errNil}
 	switch {
 	case s.parsed && s.docErr != nil:
 		e.Msg = fmt.Sprintf("it is nil, as the body has no fields: %v", s.docErr)
@@ -178,6 +184,11 @@ func (s *Scope) nilError(p *program) error {
 		e.Msg = fmt.Sprintf("the event has no %s", strings.Join(s.eval.missing, ", "))
 	}
 	return e
+}
+
+// BeginsOpen reports whether the text begins with what can't be known yet.
+func (t *Template) BeginsOpen(s *Scope) bool {
+	return len(t.parts) > 0 && t.parts[0].expr != nil && s.isOpen(t.parts[0].expr)
 }
 
 // Literal returns the text where it is the same for every event and holds no

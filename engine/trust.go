@@ -204,9 +204,6 @@ func (t *trust) ask(ctx context.Context, ev *Event, buckets []*Bucket, rules []*
 	}
 }
 
-// notVerified begins the verdict of a rule that does not take an event.
-const notVerified = "not verified: "
-
 // refusal is what the first of them said that does not know the sender.
 func (t *trust) refusal(all []Verifier) error {
 	for _, v := range all {
@@ -242,7 +239,7 @@ func (s *RuleSet) maskEvent(ev *Event, verifiers []Verifier) {
 	mask := s.mask()
 	for name, values := range ev.Header {
 		for i, value := range values {
-			if isCredential(name) {
+			if isTakenOut(name) {
 				values[i] = maskCredential(value)
 				continue
 			}
@@ -255,9 +252,28 @@ func (s *RuleSet) maskEvent(ev *Event, verifiers []Verifier) {
 	}
 }
 
-// isCredential reports whether the header's value is one in itself.
-func isCredential(name string) bool {
+// isTakenOut reports whether the header's value is not even kept, for any rule to
+// read: IsCredential knows more, of which rules may read the values.
+func isTakenOut(name string) bool {
 	return slices.Contains([]string{"Authorization", "Proxy-Authorization", "Cookie"}, http.CanonicalHeaderKey(name))
+}
+
+// IsCredential reports whether a header is there to prove who sends it: its value
+// is shown to nobody. Signatures are not: they are of use to nobody else. Nor is
+// all that ends in -Key: X-Event-Key and Idempotency-Key say what an event is.
+func IsCredential(header string) bool {
+	name := strings.ReplaceAll(strings.ToLower(header), "_", "-")
+	switch name {
+	case "authorization", "proxy-authorization", "cookie":
+		return true
+	}
+	name = strings.TrimPrefix(name, "x-")
+	return slices.ContainsFunc([]string{
+		"token", "secret", "password", "passwd", "api-key", "apikey", "access-key", "auth-key", "secret-key", "private-key", "signing-key",
+	}, func(word string) bool {
+		rest, found := strings.CutSuffix(name, word)
+		return found && (rest == "" || strings.HasSuffix(rest, "-"))
+	})
 }
 
 // maskCredential keeps the scheme of an Authorization (RFC 9110, 11.4).

@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Outcome says what a rule made of an event.
 type Outcome string
@@ -26,4 +29,13 @@ type Verdict struct {
 	// Slow is the time that the rule took, the body's first reading included, where
 	// that is more than SlowRule; else 0.
 	Slow time.Duration `json:"slow,omitempty"`
+}
+
+// notVerified begins the reason of a rule that does not take an event.
+const notVerified = "not verified: "
+
+// Refused reports whether the rule did not take the event, for who sent it: its
+// condition was not asked.
+func (v Verdict) Refused() bool {
+	return v.Outcome == NoMatch && strings.HasPrefix(v.Why, notVerified)
 }

@@ -195,7 +195,7 @@ func (e *Engine) begin(ctx context.Context, ref Ref) (a *attempt, again *Ref) {
 	}
 	rules := e.rules.Load()
 	rule := rules.Rule(run.Rule)
-	if rule == nil {
+	if rule == nil || rule.Shadow {
 		return nil, e.ruleGone(ctx, ref, run, steps)
 	}
 	e.endDetached(ctx, run, rule, steps)
@@ -316,17 +316,16 @@ func (e *Engine) absence(run *Run) absence {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	rules := e.rules.Load()
-	if rules.Rule(run.Rule) != nil {
+	if rules.works(run.Rule) {
 		return isBack
 	}
 	since, known := e.gone[run.Rule]
-	off := slices.ContainsFunc(rules.Off, func(r *Rule) bool { return r.Name == run.Rule })
 	why := "its rule is gone; it is abandoned unless the rule comes back within " + spell(goneGrace)
-	switch {
-	case off:
-		why = "its rule is switched off"
+	switch off := rules.off(run.Rule); {
+	case off != "":
+		why = "its rule is " + off
 		if !known || !since.IsZero() {
-			e.log.Warn("rule is switched off; its runs wait until it is on", "rule", run.Rule)
+			e.log.Warn("rule runs nothing now; its runs wait until it does", "rule", run.Rule, "why", off)
 			e.gone[run.Rule] = time.Time{}
 		}
 	case !known || since.IsZero():

@@ -39,6 +39,10 @@ type Options struct {
 
 	FreshOnCorrupt bool // put a damaged database aside and start a new one
 
+	// OnCommit is told by the writer how long a commit of Writes took until it was
+	// on disk. All writes wait for it. nil: nobody is told.
+	OnCommit func(took time.Duration)
+
 	Hooks Hooks
 }
 
@@ -76,6 +80,9 @@ func (o Options) withDefaults() Options {
 	o.What = cmp.Or(o.What, defaultWhat)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.OnCommit == nil {
+		o.OnCommit = func(time.Duration) {}
 	}
 	h := &o.Hooks
 	if h.Now == nil {

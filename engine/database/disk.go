@@ -30,6 +30,9 @@ type Space struct {
 	Total uint64
 }
 
+// DiskSpace tells what the file system of a folder has.
+func DiskSpace(dir string) (Space, error) { return diskSpace(dir) }
+
 // Kind is what kind of file system the data folder is on.
 type Kind struct {
 	Name   string // "nfs", "" where it does not matter

@@ -81,6 +81,7 @@ type writer struct {
 	format int    // of the database, the newest
 	gate   *gate
 	log    *slog.Logger
+	took   func(time.Duration) // Options.OnCommit
 
 	broken chan error // from a reader: the first ErrIO or ErrCorrupt that one found; never closed
 
@@ -92,7 +93,7 @@ type writer struct {
 
 func newWriter(c *Conn, o Options) *writer {
 	w := &writer{
-		conn: c, path: o.path(), format: len(o.Migrations), gate: newGate(o), log: o.Log,
+		conn: c, path: o.path(), format: len(o.Migrations), gate: newGate(o), log: o.Log, took: o.OnCommit,
 		broken: make(chan error, 1),
 	}
 	c.db.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error {
@@ -180,9 +181,11 @@ func (w *writer) commit(batch []*op) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	began := time.Now()
 	err := w.gate.diagnose(w.transact(batch))
 	switch causeOf(err) {
 	case causeNone:
+		w.took(time.Since(began))
 		committed(batch)
 	case causeSpace:
 		// The gate's ballast is there for this: what takes nothing new in goes on.

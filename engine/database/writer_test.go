@@ -342,3 +342,26 @@ func TestAnIdleDatabaseIsWholeWithoutItsLog(t *testing.T) {
 		wantKept(t, serve(t, copied), id)
 	})
 }
+
+func TestEachCommitIsTimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var took []time.Duration
+		o := options(t)
+		o.OnCommit = func(d time.Duration) { took = append(took, d) }
+		d := unserved(t, o)
+		slow := noting("2")
+		insert := slow.Do
+		slow.Do = func(c *Conn) error {
+			time.Sleep(3 * time.Second) // a bubble's
+			return insert(c)
+		}
+		for _, batch := range [][]*op{{queued(noting("1")), queued(slow)}, {queued(torn("3"))}} {
+			if err := d.writer.commit(batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(took) != 1 || took[0] != 3*time.Second {
+			t.Errorf("told of commits that took %v, want the one that was made, with its 3s", took)
+		}
+	})
+}

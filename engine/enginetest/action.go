@@ -44,6 +44,9 @@ func (a *Action) Kind() string {
 	return a.Name
 }
 
+// Plan implements engine.Action.
+func (a *Action) Plan(engine.Input) (engine.Plan, error) { return engine.Plan{}, nil }
+
 // Do implements engine.Action.
 func (a *Action) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	r := a.begin(in)

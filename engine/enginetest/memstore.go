@@ -20,7 +20,8 @@ var _ engine.Store = (*MemStore)(nil)
 // keeps all there was, and gives copies: what a caller changes changes nothing.
 type MemStore struct {
 	mu         sync.Mutex // guards all below
-	seq        int64
+	seq        int64      // of the last run
+	eventSeq   int64      // of the last event
 	events     map[string]*memEvent
 	deliveries map[delivery]string // to the event's id
 	runs       map[string]*memRun
@@ -35,6 +36,10 @@ type memEvent struct {
 	event    *engine.Event
 	verdicts []engine.Verdict
 	runs     []string
+
+	seq                      int64
+	outcome                  engine.EventOutcome
+	rules, bodyErr, matchErr string
 }
 
 type memRun struct {
@@ -306,6 +311,8 @@ func (m *MemStore) Runs(_ context.Context, f engine.RunFilter) ([]*engine.Run, e
 			(f.Rule == "" || r.Rule == f.Rule) &&
 			(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 			!r.Created.Before(f.Since) &&
+			(f.Until.IsZero() || r.Created.Before(f.Until)) &&
+			(!f.Armed || r.Armed) &&
 			(f.Before == 0 || r.Seq < f.Before)
 	})
 	slices.Reverse(runs)
@@ -399,5 +406,20 @@ func copyStep(st *engine.StepResult) *engine.StepResult {
 	c.Output.Header = http.Header(st.Output.Header).Clone()
 	c.Output.Outputs = maps.Clone(st.Output.Outputs)
 	c.Stdout, c.Stderr = engine.Text{}, engine.Text{}
+	c.Plan = copyPlan(st.Plan)
+	return &c
+}
+
+func copyPlan(p *engine.Plan) *engine.Plan {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	c.Argv, c.Env, c.Header, c.Open = slices.Clone(p.Argv), slices.Clone(p.Env), slices.Clone(p.Header), slices.Clone(p.Open)
+	for _, text := range []**string{&c.Stdin, &c.Content, &c.Body} {
+		if *text != nil {
+			*text = new(**text)
+		}
+	}
 	return &c
 }

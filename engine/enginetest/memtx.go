@@ -28,11 +28,13 @@ func (tx *memTx) accept(a *engine.Acceptance) error {
 		m.deliveries = make(map[delivery]string)
 		m.runs = make(map[string]*memRun)
 	}
-	e := &memEvent{event: copyEvent(a.Event), verdicts: slices.Clone(a.Verdicts)}
+	e := &memEvent{
+		event: copyEvent(a.Event), verdicts: slices.Clone(a.Verdicts), rules: a.Rules, bodyErr: a.BodyErr, matchErr: a.MatchErr,
+	}
 	m.events[a.Event.ID] = e
-	seq := m.seq
+	seq, eventSeq := m.seq, m.eventSeq
 	tx.undo = append(tx.undo, func() {
-		m.seq = seq
+		m.seq, m.eventSeq = seq, eventSeq
 		delete(m.events, a.Event.ID)
 	})
 	for _, r := range a.Runs {
@@ -48,6 +50,14 @@ func (tx *memTx) accept(a *engine.Acceptance) error {
 		e.runs = append(e.runs, r.ID)
 		tx.undo = append(tx.undo, func() { delete(m.runs, r.ID) })
 	}
+	for _, st := range a.Steps {
+		if !slices.Contains(e.runs, st.Run) {
+			return fmt.Errorf("step %s: run %s is none of the event's", st.Step, st.Run)
+		}
+		m.runs[st.Run].steps[stepKey{st.Attempt, st.Index}] = copyStep(st)
+	}
+	m.eventSeq++
+	e.seq, e.outcome = m.eventSeq, a.Outcome()
 	return nil
 }
 

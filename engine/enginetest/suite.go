@@ -49,6 +49,16 @@ func TestStore(t *testing.T, open func(t *testing.T) engine.Store) {
 		{"transactions in random order", testRandomTx},
 		{"runs by filter", testFilter},
 		{"runs in pages", testPages},
+		{"events by filter", testEventFilter},
+		{"what a list tells of an event", testSummaries},
+		{"outcomes of events", testOutcomes},
+		{"steps of runs in shadow", testShadowSteps},
+		{"events in pages, by random filters", testEventPages},
+		{"whole events by the page", testRecords},
+		{"runs and events by time", testRates},
+		{"use of rules", testRulesDay},
+		{"replays of an event", testReplays},
+		{"how much is kept", testInfo},
 		{"paused rules", testPaused},
 		{"rejections, the newest of them", testRejections},
 		{"output", testOutput},
@@ -145,6 +155,8 @@ func testRoundTrip(t *testing.T, s engine.Store) {
 	a.Event.Path = "/a b/ü"
 	a.Event.Query = "a=1&b=%20&c=\xff"
 	a.Event.Body = everyByte()
+	a.Event.ReplayOf = "another"
+	a.Event.Edited = true
 	a.Event.Meta = map[string]string{"k": "v", "": "empty name", "bytes": string(everyByte())}
 	a.Event.Header = http.Header{
 		"X-Twice":  {"1", "", "2"},

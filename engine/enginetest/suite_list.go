@@ -18,7 +18,10 @@ func testFilter(t *testing.T, s engine.Store) {
 		run("aa1", "a", engine.Done, 0),
 		run("ab1", "a", engine.Failed, 1),
 		run("b_1", "b", engine.Failed, 9), // the clock went wrong
-		run("b%1", "b", engine.Queued, 2),
+		func(r *engine.Run) {
+			run("b%1", "b", engine.Queued, 2)(r)
+			r.Held, r.Armed = true, true
+		},
 		run("ab2", "a", engine.Running, 3),
 		run("abc", "b", engine.Done, 4),
 	)
@@ -40,6 +43,25 @@ func testFilter(t *testing.T, s engine.Store) {
 		{"since after all", engine.RunFilter{Since: day0.Add(time.Hour)}, nil},
 		{"since and state", engine.RunFilter{Since: day0.Add(2 * time.Second), States: failed}, []int{2}},
 		{"since and rule", engine.RunFilter{Since: day0.Add(time.Second), Rule: "a"}, []int{4, 1}},
+		{"until", engine.RunFilter{Until: day0.Add(3 * time.Second)}, []int{3, 1, 0}},
+		{"until just after", engine.RunFilter{Until: day0.Add(3*time.Second + 1)}, []int{4, 3, 1, 0}},
+		{"until before all", engine.RunFilter{Until: day0}, nil},
+		{"until after all", engine.RunFilter{Until: day0.Add(time.Hour)}, []int{5, 4, 3, 2, 1, 0}},
+		{"from, until", engine.RunFilter{Since: day0.Add(time.Second), Until: day0.Add(4 * time.Second)}, []int{4, 3, 1}},
+		{"no time", engine.RunFilter{Since: day0.Add(4 * time.Second), Until: day0.Add(time.Second)}, nil},
+		{"until and rule", engine.RunFilter{Until: day0.Add(3 * time.Second), Rule: "a"}, []int{1, 0}},
+		{"until and state", engine.RunFilter{Until: day0.Add(9 * time.Second), States: failed}, []int{1}},
+		{"until and prefix", engine.RunFilter{Until: day0.Add(3 * time.Second), IDPrefix: "ab"}, []int{1}},
+		{"until, before", engine.RunFilter{Until: day0.Add(4 * time.Second), Before: all[3].Seq}, []int{1, 0}},
+		{"until, a page", engine.RunFilter{Until: day0.Add(4 * time.Second), Limit: 2}, []int{4, 3}},
+		{"armed", engine.RunFilter{Armed: true}, []int{3}},
+		{"armed, of a rule", engine.RunFilter{Armed: true, Rule: "a"}, nil},
+		{"armed, of its rule", engine.RunFilter{Armed: true, Rule: "b", Limit: 1}, []int{3}},
+		{"armed and state", engine.RunFilter{Armed: true, States: failed}, nil},
+		{"armed and its state", engine.RunFilter{Armed: true, States: []engine.State{engine.Queued}}, []int{3}},
+		{"armed and time", engine.RunFilter{Armed: true, Since: day0.Add(3 * time.Second)}, nil},
+		{"armed and prefix", engine.RunFilter{Armed: true, IDPrefix: "ab"}, nil},
+		{"armed and its prefix", engine.RunFilter{Armed: true, IDPrefix: "b"}, []int{3}},
 		{"prefix", engine.RunFilter{IDPrefix: "ab"}, []int{5, 4, 1}},
 		{"whole id", engine.RunFilter{IDPrefix: "abc"}, []int{5}},
 		{"more than an id", engine.RunFilter{IDPrefix: "abcd"}, nil},

@@ -155,6 +155,7 @@ func (g *randomTx) change() func(*engine.Run) {
 		Throttle: g.oneOf("", "=", "=k"),
 		Breaker:  g.oneOf("", "=", "=k"),
 		Held:     g.rnd.IntN(3) == 0,
+		Armed:    g.rnd.IntN(4) == 0,
 		By:       g.id(),
 		Stop:     engine.State(g.oneOf("", "", string(engine.Replaced))),
 	}

@@ -45,6 +45,13 @@ func fillValue(f reflect.Value, name string, n int) {
 		f.SetBool(true)
 	case reflect.Struct:
 		fill(f.Addr().Interface(), n)
+	case reflect.Pointer:
+		f.Set(reflect.New(f.Type().Elem()))
+		fillValue(f.Elem(), name, n)
+	case reflect.Slice:
+		f.Set(reflect.MakeSlice(f.Type(), 2, 2))
+		fillValue(f.Index(0), name, n)
+		fillValue(f.Index(1), name+" more", n)
 	default:
 		panic("no way to fill the field " + name)
 	}

@@ -15,21 +15,14 @@ import (
 func kinds() []string { return []string{"exec", "shell", "file", "http"} }
 
 // common are the keys of every action.
-func common() []string {
-	return []string{"id", "if", "timeout", "retry", "continue_on_error", "on_interrupt", "on_crash"}
-}
+func common() []string { return keys[commonShape]() }
 
 // keysOf are the further keys of an action of a kind.
 func keysOf(kind string) []string {
-	switch kind {
-	case "exec", "shell":
-		return []string{"dir", "env", "stdin", "outputs", "detach", "run_as", "umask", "limits"}
-	case "file":
-		return []string{"content", "write", "mode"}
-	case "http":
-		return []string{"method", "headers", "body", "json", "expect", "http_allow"}
-	}
-	return nil
+	all := common()
+	return slices.DeleteFunc(keysOfShape(kindShape(kind)), func(key string) bool {
+		return key == kind || slices.Contains(all, key)
+	})
 }
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -66,7 +66,7 @@ func sayOf(n *yaml.Node, secrets []verify.Known) string {
 }
 
 func (l *loader) bucket(d *decoder, name string, n *yaml.Node) *engine.Bucket {
-	o := d.object(n, "a bucket", "verify", "allow", "respond")
+	o := d.object(n, "a bucket", keys[bucketShape]()...)
 	b := &engine.Bucket{}
 	b.Verify, l.trustAll[name] = o.verify(fmt.Sprintf("bucket %q", name))
 	if o.values["allow"] != nil {

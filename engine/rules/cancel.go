@@ -42,7 +42,7 @@ func (x *ruleReader) cancels() []engine.Cancel {
 
 // cancel reads one mapping of cancels, which may name several rules.
 func (x *ruleReader) cancel(n *yaml.Node) []engine.Cancel {
-	v, ok := x.d.formed(n, "cancels", "cancels: {rule: "+said(n, aWord, "deploy")+"}", "rule", "key")
+	v, ok := x.d.formed(n, "cancels", "cancels: {rule: "+said(n, aWord, "deploy")+"}", keys[cancelShape]()...)
 	if !ok || !v.needs("cancels", "write cancels: {rule: deploy, key: body.number}", "rule") {
 		return nil
 	}

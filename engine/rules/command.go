@@ -80,7 +80,7 @@ func (a action) arg(n *yaml.Node) actions.Arg {
 	if n.Kind != yaml.MappingNode || braceHint(n) != "" {
 		return actions.Arg{Text: a.d.template(n, a.c, f)}
 	}
-	o := a.d.object(n, "an argument", "value", "dash")
+	o := a.d.object(n, "an argument", keys[argShape]()...)
 	v := o.values["value"]
 	if v == nil {
 		a.d.fail(n, `a text, or {value: "{{ … }}", dash: allow}`, "an argument without value")

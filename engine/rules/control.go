@@ -25,7 +25,7 @@ func (x *ruleReader) keyCompiler() *engine.Compiler {
 
 // forEach reads what makes a run of each element of a list.
 func (x *ruleReader) forEach() *engine.ForEach {
-	v, ok := x.part("for_each", "{list: "+said(x.values["for_each"], aWord, "body.alerts")+", as: item}", "list", "as", "key")
+	v, ok := x.part("for_each", "{list: "+said(x.values["for_each"], aWord, "body.alerts")+", as: item}", keys[forEachShape]()...)
 	if !ok || !v.needs("for_each", "write for_each: {list: body.alerts, as: alert}", "list", "as") {
 		return nil
 	}
@@ -70,7 +70,7 @@ func (x *ruleReader) concurrency() engine.Concurrency {
 	if n := x.values["concurrency"]; n != nil && n.Kind == yaml.ScalarNode && n.Value == "none" {
 		return engine.Concurrency{None: true}
 	}
-	v, ok := x.part("concurrency", "{limit: "+said(x.values["concurrency"], aCount, "3")+"}", "group", "key", "limit", "on_busy")
+	v, ok := x.part("concurrency", "{limit: "+said(x.values["concurrency"], aCount, "3")+"}", keys[laneShape]()...)
 	if !ok {
 		return engine.Concurrency{}
 	}
@@ -107,7 +107,7 @@ func (o object) lookBack(key string) time.Duration {
 }
 
 func (x *ruleReader) dedupe() *engine.Dedupe {
-	v, ok := x.part("dedupe", "{key: "+said(x.values["dedupe"], aWord, "body.id")+", within: 24h}", "key", "within")
+	v, ok := x.part("dedupe", "{key: "+said(x.values["dedupe"], aWord, "body.id")+", within: 24h}", keys[dedupeShape]()...)
 	if !ok || !v.needs("dedupe", `write dedupe: {key: 'headers["X-GitHub-Delivery"]', within: 24h}`, "key", "within") {
 		return nil
 	}
@@ -126,7 +126,7 @@ func (o object) notConstant(key string) {
 }
 
 func (x *ruleReader) throttle() *engine.Throttle {
-	v, ok := x.part("throttle", "{every: "+said(x.values["throttle"], aTime, "30s")+"}", "every", "key", "mode")
+	v, ok := x.part("throttle", "{every: "+said(x.values["throttle"], aTime, "30s")+"}", keys[throttleShape]()...)
 	if !ok || !v.needs("throttle", "write throttle: {every: 30s}", "every") {
 		return nil
 	}
@@ -136,7 +136,7 @@ func (x *ruleReader) throttle() *engine.Throttle {
 
 // atMost reads the breaker. v is the mapping that it stands in.
 func (x *ruleReader) atMost() (most *engine.AtMost, v object) {
-	v, ok := x.part("at_most", "{runs: "+said(x.values["at_most"], aCount, "10")+", per: 1h}", "runs", "per", "key", string(engine.PhaseTrip))
+	v, ok := x.part("at_most", "{runs: "+said(x.values["at_most"], aCount, "10")+", per: 1h}", keys[atMostShape]()...)
 	if !ok || !v.needs("at_most", "write at_most: {runs: 10, per: 1h}", "runs", "per") {
 		return nil, v
 	}

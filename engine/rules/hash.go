@@ -21,6 +21,7 @@ type meaning struct {
 	Buckets, Methods []string
 	When             string
 	Stop             bool
+	Shadow           bool `json:",omitempty"` // rules without it have the hash that they had before there was any
 	Timeout          time.Duration
 	Retry            retryMeaning
 	Keys             map[string]any
@@ -37,7 +38,7 @@ type retryMeaning struct {
 // plainKeys are the keys of a rule that its hash takes as they stand there.
 func plainKeys() []string {
 	return slices.DeleteFunc(ruleKeys(), func(key string) bool {
-		return slices.Contains([]string{"name", "enabled", "bucket", "method", "when", "stop", "timeout", "retry"}, key)
+		return slices.Contains([]string{"name", "enabled", "bucket", "mode", "method", "when", "stop", "timeout", "retry"}, key)
 	})
 }
 
@@ -45,7 +46,7 @@ func plainKeys() []string {
 // same events. Secrets are in it by reference only.
 func (l *loader) hashRule(r *engine.Rule, o object) string {
 	m := meaning{
-		Name: r.Name, Buckets: r.Buckets, Methods: r.Methods, When: sourceOf(r.When), Stop: r.Stop, Timeout: r.Timeout,
+		Name: r.Name, Buckets: r.Buckets, Methods: r.Methods, When: sourceOf(r.When), Stop: r.Stop, Shadow: r.Shadow, Timeout: r.Timeout,
 		Retry: retryMeaning{Attempts: r.Retry.Attempts, If: sourceOf(r.Retry.If), Backoff: r.Retry.Backoff, Max: r.Retry.Max},
 		Keys:  map[string]any{},
 	}

@@ -52,7 +52,7 @@ const (
 
 // limits reads what a command may use.
 func (a action) limits() actions.Limits {
-	v, ok := a.part("limits", "{cpu: 30s, memory: 512MiB, files: 256, output: 10MiB}", "cpu", "memory", "files", "output")
+	v, ok := a.part("limits", "{cpu: 30s, memory: 512MiB, files: 256, output: 10MiB}", keys[limitsShape]()...)
 	if !ok {
 		return actions.Limits{}
 	}

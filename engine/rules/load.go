@@ -49,6 +49,12 @@ type Options struct {
 	// LookPath finds commands, to warn of those that are not there.
 	// nil: exec.LookPath.
 	LookPath func(file string) (string, error)
+
+	// Dry says that the rules are only to be asked, maybe on another machine than
+	// the one they are for: a secret that Getenv does not give stands for a text of
+	// its own, no sender is verified, and the folders of file_roots and the users of
+	// run_as need not be there.
+	Dry bool
 }
 
 func (o Options) withDefaults() Options {
@@ -74,12 +80,15 @@ type Generation struct {
 	Hash     string          // of all paths and contents of Files
 	Files    []File
 	Relay    Relay
+	OnReload OnReload
+	Admin    Admin
 	Secrets  []engine.Secret // every secret that was put in somewhere, to mask it in outputs
 	Verified []verify.Known  // the secrets of verify
 
 	SecretFiles []string // whose content is one of the secrets
 
-	said map[string]string // of each bucket what is said of it, secrets included, hashed
+	said  map[string]string // of each bucket what is said of it, secrets included, hashed
+	whens map[string]place  // with Options.Dry: the condition of each rule that has one
 
 	Warnings []Problem
 }
@@ -109,6 +118,8 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 	l.buckets()
 	l.rules()
 	relay := l.relay()
+	onReload := l.onReload()
+	admin := l.admin()
 	l.references()
 	l.unreachable()
 	l.untrusted()
@@ -129,12 +140,43 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		Hash:        hashFiles(files),
 		Files:       files,
 		Relay:       relay,
+		OnReload:    onReload,
+		Admin:       admin,
 		Secrets:     l.secrets,
 		SecretFiles: l.secretFiles,
 		said:        l.said,
 		Verified:    l.senders.known,
 		Warnings:    problems,
+		whens:       l.whens(),
 	}, problems
+}
+
+// whens are where the conditions of the rules stand. A daemon has no use for
+// that, and would keep the texts of all files for it.
+func (l *loader) whens() map[string]place {
+	if !l.o.Dry {
+		return nil
+	}
+	whens := map[string]place{}
+	for r, p := range l.nodes {
+		for i := 0; i+1 < len(p.node.Content); i += 2 {
+			if p.node.Content[i].Value == "when" {
+				whens[r.Name] = place{p.d, p.node.Content[i+1]}
+			}
+		}
+	}
+	return whens
+}
+
+// WhenAt is where a byte of the condition of a rule stands. It is known of rules
+// that were loaded with Options.Dry.
+func (g *Generation) WhenAt(rule string, offset int) (file string, line, col int) {
+	p, ok := g.whens[rule]
+	if !ok {
+		return "", 0, 0
+	}
+	line, col = p.d.src.inScalar(p.node, offset)
+	return p.d.src.path, line, col
 }
 
 // guardFiles tells each `file` action what it may not write to, now that all
@@ -253,9 +295,7 @@ func rulesKind() fileKind {
 }
 
 // topKeys are the keys at the top of a file.
-func topKeys() []string {
-	return []string{"relay", "buckets", "trusted_proxies", "defaults", "file_roots", "http_allow", "max_runs", "queue_limit", "rules"}
-}
+func topKeys() []string { return keys[fileShape]() }
 
 // only returns the file that holds a key of which a generation has one.
 func (l *loader) only(key string) (top, *yaml.Node) {
@@ -278,7 +318,7 @@ func (l *loader) only(key string) (top, *yaml.Node) {
 // settings reads what every rule starts from.
 func (l *loader) settings() {
 	if t, n := l.only("defaults"); n != nil {
-		o := t.d.object(n, "defaults", "timeout", "retry")
+		o := t.d.object(n, "defaults", keys[defaultsShape]()...)
 		l.timeout = o.duration("timeout", 0)
 		l.retry = o.retry(engine.Retry{}, nil)
 	}
@@ -326,6 +366,9 @@ func (d *decoder) root(n *yaml.Node) (string, bool) {
 		return "", false
 	}
 	path := d.l.path(n.Value)
+	if d.l.o.Dry {
+		return filepath.Clean(path), true
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -387,7 +430,7 @@ func (l *loader) unreachable() {
 				break
 			}
 		}
-		if r.Stop && (r.When == nil || strings.TrimSpace(r.When.String()) == "true") && len(stops) < most {
+		if r.Stop && !r.Shadow && (r.When == nil || strings.TrimSpace(r.When.String()) == "true") && len(stops) < most {
 			stops = append(stops, r)
 		}
 	}

@@ -91,10 +91,16 @@ func filesOf(path string) ([]string, error) {
 }
 
 // isRulesName reports whether a file of this name in a folder holds rules. An
-// editor's and a ConfigMap's own files begin with a dot or end otherwise.
+// editor's and a ConfigMap's own files begin with a dot or end otherwise, and
+// tests of rules have a name of their own.
 func isRulesName(name string) bool {
 	ext := filepath.Ext(name)
-	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml")
+	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml") && !IsTestsName(name)
+}
+
+// IsTestsName reports whether a file of this name holds tests of rules.
+func IsTestsName(name string) bool {
+	return strings.HasSuffix(name, ".tests.yaml") || strings.HasSuffix(name, ".tests.yml")
 }
 
 // readFile reads a regular file of at most most bytes: a pipe or a device could

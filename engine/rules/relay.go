@@ -61,7 +61,7 @@ func (l *loader) relay() Relay {
 		r.Key, r.Secret = l.credentials()
 		return r
 	}
-	o := t.d.object(n, "relay", "url", "key", "secret", "buckets", "group", "self_test")
+	o := t.d.object(n, "relay", keys[relayShape]()...)
 	if o.values["url"] != nil {
 		r.URL = o.relayURL()
 	}

@@ -29,9 +29,7 @@ func (o object) bucketRespond() *engine.Respond {
 	return r
 }
 
-func respondKeys() []string {
-	return []string{"status", "headers", "body", "wait", "status_from_exit", "stream"}
-}
+func respondKeys() []string { return keys[respondShape]() }
 
 // respond reads the answer of a rule, which sees the steps where it waits for
 // them.

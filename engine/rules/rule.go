@@ -12,15 +12,7 @@ import (
 )
 
 // ruleKeys are all keys of a rule.
-func ruleKeys() []string {
-	return []string{
-		"name", "enabled", "bucket", "method", "verify", "when", "stop",
-		"for_each", "dedupe", "throttle", "at_most", "concurrency", "cancels",
-		"timeout", "retry", "on_interrupt", "on_crash",
-		"actions", string(engine.PhaseSuccess), string(engine.PhaseFailure), string(engine.PhaseAlways),
-		"respond",
-	}
-}
+func ruleKeys() []string { return keys[ruleShape]() }
 
 // ruleReader reads the keys of one rule.
 type ruleReader struct {
@@ -68,6 +60,7 @@ func (x *ruleReader) read() *engine.Rule {
 		Buckets: x.names("bucket"),
 		Methods: x.methods(),
 		Stop:    x.flag("stop", false),
+		Shadow:  x.shadow(),
 		Timeout: x.duration("timeout", x.d.l.timeout),
 		ForEach: x.forEach(),
 	}
@@ -79,7 +72,21 @@ func (x *ruleReader) read() *engine.Rule {
 	r.Cancels = x.cancels()
 	x.actions(r)
 	r.Respond = x.respond()
+	if r.Shadow && r.Respond != nil {
+		x.d.warn(x.keyNode("respond"), "the sender gets the receipt until the rule says mode: live", "a rule in mode shadow answers nobody")
+	}
 	return r
+}
+
+// Modes of a rule.
+const (
+	live   = "live"
+	shadow = "shadow"
+)
+
+// shadow reads whether the rule is only tried out.
+func (x *ruleReader) shadow() bool {
+	return x.choice("mode", "shadow keeps what the rule would do, and does nothing; live, as without the key, does it", shadow, live) == shadow
 }
 
 // nameOf is the name of a rule that is not read yet, so that its problems can
@@ -154,7 +161,7 @@ func (o object) retry(unset engine.Retry, c *engine.Compiler) engine.Retry {
 	if said(o.values["retry"], noCount, "") != "" {
 		example = "1"
 	}
-	v, ok := o.part("retry", "{attempts: "+said(o.values["retry"], aCount, example)+"}", "attempts", "backoff", "max", "if")
+	v, ok := o.part("retry", "{attempts: "+said(o.values["retry"], aCount, example)+"}", keys[retryShape]()...)
 	if !ok {
 		return unset
 	}

@@ -21,7 +21,7 @@ func (a action) runAs() *actions.Account {
 	if a.constant("run_as") == "" {
 		return nil
 	}
-	if a.d.disabled { // the user need not be there
+	if a.d.disabled || a.d.l.o.Dry { // the user need not be there
 		return &actions.Account{}
 	}
 	who, err := account(n.Value)

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,9 +27,12 @@ var (
 func (l *loader) secret(ref string) (engine.Secret, error) {
 	kind, name, _ := strings.Cut(ref, ":")
 	value, err := "", error(nil)
-	if kind == "env" {
+	switch {
+	case l.o.Dry:
+		value = l.standIn(kind, name)
+	case kind == "env":
 		value, err = l.fromEnv(name)
-	} else {
+	default:
 		value, err = l.fromFile(name)
 	}
 	if err != nil {
@@ -39,6 +43,15 @@ func (l *loader) secret(ref string) (engine.Secret, error) {
 		l.secrets = append(l.secrets, s)
 	}
 	return s, nil
+}
+
+// standIn is what a secret is in rules that are only asked: what Getenv gives, or a
+// text that no other secret has.
+func (l *loader) standIn(kind, name string) string {
+	if value, ok := l.o.Getenv(name); ok && value != "" && kind == "env" {
+		return value
+	}
+	return "stand-in-for-" + kind + "-" + url.PathEscape(name)
 }
 
 func (l *loader) fromEnv(name string) (string, error) {

@@ -65,7 +65,7 @@ func (x *ruleReader) noActions() {
 		x.d.fail(x.node, hint, "a rule without actions")
 		return
 	}
-	alone := []string{"name", "enabled", "bucket", "method", "verify", "when", "stop", "for_each", "cancels"}
+	alone := []string{"name", "enabled", "mode", "bucket", "method", "verify", "when", "stop", "for_each", "cancels"}
 	for _, key := range x.keys {
 		if slices.Contains(ruleKeys(), key.Value) && !slices.Contains(alone, key.Value) {
 			x.d.fail(key, "it is for the runs of a rule, and one that only cancels has none", "%s without actions", key.Value)

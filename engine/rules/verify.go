@@ -61,7 +61,7 @@ func (d *decoder) verifier(n *yaml.Node, where string) *verifier {
 	before := len(d.l.problems)
 	o := all
 	o.takes(scheme)
-	if d.disabled { // its secrets need not be there
+	if d.disabled || d.l.o.Dry { // its secrets need not be there
 		return nil
 	}
 	c := o.verifyConfig(scheme, where)

@@ -24,7 +24,7 @@ func (s *Store) Accept(ctx context.Context, a *engine.Acceptance) (engine.Receip
 	if err != nil {
 		return engine.Receipt{}, fmt.Errorf("accept event %s: %w", a.Event.ID, err)
 	}
-	size := a.Event.Size()
+	size := a.Event.Size() + row.stepSize()
 	for _, r := range a.Runs {
 		size += len(r.Element)
 	}
@@ -51,6 +51,7 @@ type eventRow struct {
 	*engine.Acceptance
 	header, meta string
 	verdicts     []byte
+	steps        []stepRow
 }
 
 func newEventRow(a *engine.Acceptance) (*eventRow, error) {
@@ -64,7 +65,22 @@ func newEventRow(a *engine.Acceptance) (*eventRow, error) {
 	if row.verdicts, err = json.Marshal(a.Verdicts); err != nil {
 		return nil, fmt.Errorf("encode verdicts: %w", err)
 	}
+	for _, st := range a.Steps {
+		step, err := newStepRow(st)
+		if err != nil {
+			return nil, fmt.Errorf("step %s of run %s: %w", st.Step, st.Run, err)
+		}
+		row.steps = append(row.steps, step)
+	}
 	return row, nil
+}
+
+func (row *eventRow) stepSize() int {
+	n := 0
+	for _, st := range row.steps {
+		n += st.size()
+	}
+	return n
 }
 
 // insert writes the event and its runs, or tells of the event that had the
@@ -88,18 +104,49 @@ func (row *eventRow) insert(c *database.Conn) (engine.Receipt, error) {
 	if c.Changes() == 0 {
 		return firstReceipt(c, e.Source, e.Delivery)
 	}
+	seq := c.LastInsertRowID()
 	if len(e.Body) >= longBody {
-		if err := c.WriteBlob("events", "body", c.LastInsertRowID(), e.Body); err != nil {
+		if err := c.WriteBlob("events", "body", seq, e.Body); err != nil {
 			return engine.Receipt{}, err
 		}
 	}
-	refs, err := row.insertRuns(c)
-	return engine.Receipt{Event: e.ID, Runs: refs}, err
+	refs, err := row.insertRuns(c, seq)
+	if err != nil {
+		return engine.Receipt{}, err
+	}
+	if err := row.insertSteps(c, refs); err != nil {
+		return engine.Receipt{}, err
+	}
+	return engine.Receipt{Event: e.ID, Runs: refs}, row.insertArrival(c, seq)
+}
+
+// insertArrival writes what the event is found by. It comes last: what becomes of
+// the event is known once its runs are admitted.
+func (row *eventRow) insertArrival(c *database.Conn, seq int64) error {
+	e := row.Event
+	return c.Exec(`
+		INSERT INTO arrivals(seq, received, bucket, bucket_id, outcome, high, replay_of, edited)
+		VALUES(?1, ?2, ?3, ?4, ?5, max(?2, coalesce((SELECT high FROM arrivals WHERE seq < ?1 ORDER BY seq DESC LIMIT 1), ?2)), ?6, ?7)`,
+		seq, e.Received, e.Bucket, e.BucketID, string(row.Outcome()), e.ReplayOf, e.Edited)
+}
+
+// insertSteps writes what the runs in shadow would do.
+func (row *eventRow) insertSteps(c *database.Conn, refs []engine.Ref) error {
+	for _, st := range row.steps {
+		i := slices.IndexFunc(refs, func(r engine.Ref) bool { return r.ID == st.Run })
+		if i < 0 {
+			return fmt.Errorf("step %s: run %s is none of the event's", st.Step, st.Run)
+		}
+		if err := st.put(c, refs[i].Seq); err != nil {
+			return fmt.Errorf("step %s of run %s: %w", st.Step, st.Run, err)
+		}
+	}
+	return nil
 }
 
 // insertRuns writes each run as soon as it is admitted, so that the next one's
 // Admit finds it.
-func (row *eventRow) insertRuns(c *database.Conn) ([]engine.Ref, error) {
+func (row *eventRow) insertRuns(c *database.Conn, event int64) ([]engine.Ref, error) {
 	var refs []engine.Ref
 	t := &tx{c: c}
 	for _, r := range row.Runs {
@@ -108,7 +155,7 @@ func (row *eventRow) insertRuns(c *database.Conn) ([]engine.Ref, error) {
 				return nil, fmt.Errorf("admit run %s: %w", r.ID, err)
 			}
 		}
-		seq, err := insertRun(c, row.Event.ID, r)
+		seq, err := insertRun(c, row.Event.ID, event, r)
 		if err != nil {
 			return nil, fmt.Errorf("run %s: %w", r.ID, err)
 		}
@@ -171,14 +218,17 @@ func readEvent(c *database.Conn, id string) (*engine.Event, error) {
 		seq, size = r.ColumnInt64(0), r.ColumnInt64(1)
 		e, err = scanEvent(r)
 		return err
-	}, `SELECT seq, length(body), id, received, source, delivery, remote, bucket, bucket_id, input, method, path, query,
-		header, meta, iif(length(body) < ?, body, NULL) FROM events WHERE id = ?`, longBody, id)
+	}, `SELECT `+eventColumns+` FROM events e JOIN arrivals a USING (seq) WHERE e.id = ?2`, longBody, id)
 	if err != nil || e == nil || size < longBody {
 		return e, err
 	}
 	e.Body, err = c.ReadBlob("events", "body", seq)
 	return e, err
 }
+
+// eventColumns are those that scanEvent reads, of a body shorter than argument 1.
+const eventColumns = `seq, length(body), id, e.received, source, delivery, remote, e.bucket, e.bucket_id, input, method, path, query,
+	header, meta, iif(length(body) < ?1, body, NULL), replay_of, edited`
 
 func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
 	e := &engine.Event{
@@ -193,6 +243,8 @@ func scanEvent(r *sqlite3.Stmt) (*engine.Event, error) {
 		Method:   r.ColumnText(10),
 		Path:     r.ColumnText(11),
 		Query:    r.ColumnText(12),
+		ReplayOf: r.ColumnText(16),
+		Edited:   r.ColumnBool(17),
 	}
 	header, err := decodeLists(r.ColumnRawText(13))
 	if err != nil {

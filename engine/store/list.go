@@ -37,7 +37,7 @@ func readUnfinished(c *database.Conn) ([]engine.Ref, error) {
 		err := c.Query(func(r *sqlite3.Stmt) error {
 			refs = append(refs, scanRef(r, state, names))
 			return nil
-		}, `SELECT seq, id, rule, iif(outcome = 'tripped', '', lane), due, held, attempt > base, stop != '' OR outcome != '', "by" FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, string(state))
+		}, `SELECT seq, id, rule, iif(outcome = 'tripped', '', lane), due, held, attempt > base, stop != '' OR outcome != '', "by", armed FROM runs INDEXED BY runs_state WHERE state = ? ORDER BY seq`, string(state))
 		if err != nil {
 			return nil, err
 		}
@@ -60,6 +60,7 @@ func scanRef(r *sqlite3.Stmt, state engine.State, names interned) engine.Ref {
 		Begun: r.ColumnBool(6),
 		Ends:  r.ColumnBool(7),
 		By:    r.ColumnText(8),
+		Armed: r.ColumnBool(9),
 	}
 }
 
@@ -96,23 +97,28 @@ const (
 	runsByRule    = selectRuns + `INDEXED BY runs_rule WHERE state = ?1 AND rule = ?2 AND ` + newestRuns
 	runsByID      = selectRuns + `WHERE seq IN (
 			SELECT seq FROM runs WHERE id >= ?3 AND id < ?4 AND (?1 = '' OR state = ?1) AND (?2 = '' OR rule = ?2)
-			AND created >= ?5 AND +seq >= ?6 AND +seq < ?7 ORDER BY +seq DESC LIMIT ?8)`
-	newestRuns = `created >= ?5 AND seq >= ?6 AND seq < ?7 ORDER BY seq DESC LIMIT ?8`
+			AND created >= ?5 AND created <= ?9 AND (NOT ?10 OR armed != 0) AND +seq >= ?6 AND +seq < ?7 ORDER BY +seq DESC LIMIT ?8)`
+	runsByArmed = selectRuns + `INDEXED BY runs_armed WHERE armed != 0 AND (?1 = '' OR state = ?1) AND (?2 = '' OR rule = ?2) AND ` + newestRuns
+	newestRuns  = `created >= ?5 AND created <= ?9 AND (NOT ?10 OR armed != 0) AND seq >= ?6 AND seq < ?7 ORDER BY seq DESC LIMIT ?8`
 )
+
+const behindAll = "\xff" // no byte of an id is as high
 
 func filterRuns(c *database.Conn, f engine.RunFilter) ([]*engine.Run, error) {
 	limit := f.Limit
 	if limit <= 0 {
 		limit = engine.DefaultRunLimit
 	}
-	before := f.Before
-	if before == 0 {
-		before = math.MaxInt64
+	below := f.Before
+	if below == 0 {
+		below = math.MaxInt64
 	}
 	sql, states := runsByNothing, []engine.State{""}
 	switch {
 	case f.IDPrefix != "":
 		sql = runsByID
+	case f.Armed:
+		sql = runsByArmed
 	case f.Rule != "":
 		sql, states = runsByRule, engine.States()
 	case len(f.States) > 0:
@@ -125,8 +131,12 @@ func filterRuns(c *database.Conn, f engine.RunFilter) ([]*engine.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	const behindAll = "\xff" // no byte of an id is as high
-	runs, err := runsInStates(c, states, sql, f.Rule, f.IDPrefix, f.IDPrefix+behindAll, notBefore(f.Since), first, before, limit)
+	last, err := lastUntil(c, f)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := runsInStates(c, states, sql, f.Rule, f.IDPrefix, f.IDPrefix+behindAll,
+		notBefore(f.Since), first, min(below, last), limit, before(f.Until), f.Armed)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +151,15 @@ func firstSince(c *database.Conn, f engine.RunFilter) (int64, error) {
 		return 0, nil
 	}
 	return c.Number(`SELECT coalesce(min(seq), ?) FROM runs INDEXED BY runs_created WHERE created >= ?`, int64(math.MaxInt64), f.Since)
+}
+
+// lastUntil returns what the highest Seq that is to be looked at is below, likewise.
+func lastUntil(c *database.Conn, f engine.RunFilter) (int64, error) {
+	if f.Until.IsZero() {
+		return math.MaxInt64, nil
+	}
+	last, err := c.Number(`SELECT max(seq) FROM runs INDEXED BY runs_created WHERE created >= ? AND created < ?`, notBefore(f.Since), f.Until)
+	return last + 1, err
 }
 
 // runsInStates runs a query for each of the states, which is its first argument.

@@ -21,7 +21,7 @@ func OpenReader(ctx context.Context, dir string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{reads{db.Read}, db}, nil
+	return &Reader{reads{db.Read, dir, database.DiskSpace}, db}, nil
 }
 
 // Close waits for those who read and closes the database. It may be called once.

@@ -158,7 +158,7 @@ func TestWhatAReaderRefuses(t *testing.T) {
 		t.Errorf("OpenReader: error %v, want %v", err, fs.ErrNotExist)
 	}
 	oldStore(t, path)
-	refused("open " + path + ": made by an older hookrun: its format is 1, this one reads 3 (start hookrun once, which brings it up to date)")
+	refused("open " + path + ": made by an older hookrun: its format is 1, this one reads 4 (start hookrun once, which brings it up to date)")
 	setFormat(t, path, 99)
 	refused("open " + path + ": made by a newer hookrun: its format is 99")
 }

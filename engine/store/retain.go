@@ -90,9 +90,7 @@ func (s *Store) sweepOld(ctx context.Context) error {
 // sweepMany deletes the oldest events while the database is too big.
 func (s *Store) sweepMany(ctx context.Context) error {
 	for after := int64(0); ; {
-		used, err := s.number(ctx, `
-			SELECT (p.page_count - f.freelist_count) * z.page_size
-			FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size z`)
+		used, err := s.number(ctx, `SELECT `+usedBytes)
 		if err != nil || used <= s.o.KeepSize {
 			return err
 		}
@@ -152,7 +150,7 @@ func arrived(id string, received int64) int64 {
 	return max(received, time.Unix(seconds, nanos).UnixNano())
 }
 
-// rowsOfEvent counts all that goes with an event.
+// rowsOfEvent counts what goes with an event, but for the short row of its arrival.
 const rowsOfEvent = `
 	SELECT 1 + (SELECT count(*) FROM runs WHERE event = ?1)
 		+ (SELECT count(*) FROM steps WHERE run IN (SELECT seq FROM runs WHERE event = ?1))

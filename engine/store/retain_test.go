@@ -165,7 +165,7 @@ func TestSweepTakesAllThatBelongsToAnEvent(t *testing.T) {
 	if err := s.sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []string{"events", "runs", "steps", "output"} {
+	for _, table := range []string{"events", "arrivals", "runs", "steps", "output"} {
 		if n, err := s.number(t.Context(), `SELECT count(*) FROM `+table); err != nil || n != 0 {
 			t.Errorf("%d rows in %s, %v; want none", n, table, err)
 		}

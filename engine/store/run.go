@@ -11,13 +11,13 @@ import (
 	"hookrun/engine/database"
 )
 
-// The columns of a run but for seq, id and event, which are given once. Each
+// The columns of a run but for seq, id, event and event_seq, which are given once. Each
 // list is in the order of the function that writes it and reads it.
 const (
 	indexedColumns = `rule, state, created, key, lane, dedupe, throttle, breaker`
 	decidedColumns = `stop, "by"`
 	handColumns    = `note` // a person's
-	otherColumns   = `rule_hash, attempt, cut, due, started, finished, err, idx, held, outcome, base, fresh, waited, element`
+	otherColumns   = `rule_hash, attempt, cut, due, started, finished, err, idx, held, outcome, base, fresh, waited, armed, element`
 	ownColumns     = indexedColumns + `, ` + decidedColumns + `, ` + handColumns + `, ` + otherColumns
 	runColumns     = `seq, id, event, ` + ownColumns
 )
@@ -37,15 +37,15 @@ func ownFields(r *engine.Run) []any {
 func otherFields(r *engine.Run) []any {
 	return []any{
 		&r.RuleHash, &r.Attempt, &r.Cut, &r.Due, &r.Started, &r.Finished, &r.Err, &r.Index, &r.Held, &r.Outcome,
-		&r.Base, &r.Fresh, &r.Waited, &r.Element,
+		&r.Base, &r.Fresh, &r.Waited, &r.Armed, &r.Element,
 	}
 }
 
 // The statements that write a run.
 const (
-	insertRunSQL = `INSERT INTO runs(id, event, ` + ownColumns + `)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	updateRunSQL = `UPDATE runs SET (` + otherColumns + `) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE seq = ?`
+	insertRunSQL = `INSERT INTO runs(id, event, event_seq, ` + ownColumns + `)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	updateRunSQL = `UPDATE runs SET (` + otherColumns + `) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE seq = ?`
 	decideRunSQL = `UPDATE runs SET (` + decidedColumns + `) = (?, ?) WHERE seq = ?`
 	handRunSQL   = `UPDATE runs SET ` + handColumns + ` = ? WHERE seq = ?`
 
@@ -54,8 +54,8 @@ const (
 		WHERE seq = ?9 AND (` + indexedColumns + `) IS NOT (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`
 )
 
-func insertRun(c *database.Conn, event string, r *engine.Run) (seq int64, err error) {
-	if err := c.Exec(insertRunSQL, append([]any{r.ID, event}, ownFields(r)...)...); err != nil {
+func insertRun(c *database.Conn, event string, eventSeq int64, r *engine.Run) (seq int64, err error) {
+	if err := c.Exec(insertRunSQL, append([]any{r.ID, event, eventSeq}, ownFields(r)...)...); err != nil {
 		return 0, err
 	}
 	return c.LastInsertRowID(), nil
@@ -70,7 +70,7 @@ func (s *Store) Update(ctx context.Context, r *engine.Run, steps ...*engine.Step
 		if rows[i], err = newStepRow(st); err != nil {
 			return fmt.Errorf("update run %s: step %s: %w", r.ID, st.Step, err)
 		}
-		size += len(st.Output.Body)
+		size += rows[i].size()
 	}
 	err := s.write(ctx, database.Write{Size: size, Do: func(c *database.Conn) error {
 		seq, err := writableRun(c, r)

@@ -133,5 +133,44 @@ CREATE TABLE rejections (
 	likely   TEXT NOT NULL
 );
 `,
+
+		// What a list of events is chosen by stands beside them: their rows are long,
+		// and were written before there was anything to choose.
+		`
+CREATE TABLE arrivals (
+	seq       INTEGER PRIMARY KEY REFERENCES events(seq) ON DELETE CASCADE,
+	received  INTEGER NOT NULL, -- of the event, as are the two below
+	bucket    TEXT NOT NULL,
+	bucket_id TEXT NOT NULL,
+	outcome   TEXT NOT NULL,    -- what became of it when it came
+	high      INTEGER NOT NULL, -- the latest received of this event and those before: it rises with seq
+	replay_of TEXT NOT NULL,    -- id of an event that may be gone, or ''
+	edited    INTEGER NOT NULL
+);
+ALTER TABLE runs ADD COLUMN armed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN event_seq INTEGER NOT NULL DEFAULT 0; -- of its event
+ALTER TABLE steps ADD COLUMN plan TEXT NOT NULL DEFAULT '';       -- JSON, '' where it is not known
+
+-- What the events of old became is told by their runs and verdicts. Only the
+-- question of a service can't be told from an event that no rule concerned.
+INSERT INTO arrivals(seq, received, bucket, bucket_id, outcome, high, replay_of, edited)
+SELECT seq, received, bucket, bucket_id, CASE
+	WHEN EXISTS (SELECT 1 FROM runs WHERE event = events.id
+		AND NOT (attempt = 0 AND state IN ('duplicate', 'throttled', 'tripped', 'skipped', 'failed'))) THEN 'started'
+	WHEN match_err != '' OR instr(verdicts, '"outcome":"error"')
+		OR EXISTS (SELECT 1 FROM runs WHERE event = events.id AND state = 'failed') THEN 'error'
+	WHEN instr(verdicts, '"outcome":"matched"') THEN 'suppressed'
+	ELSE 'unmatched' END, max(received) OVER (ORDER BY seq), '', 0
+FROM events ORDER BY seq;
+UPDATE runs SET event_seq = coalesce((SELECT seq FROM events WHERE id = runs.event), 0);
+
+-- All of these end with seq, as every index does.
+CREATE INDEX arrivals_outcome ON arrivals(outcome, bucket);
+CREATE INDEX arrivals_bucket_id ON arrivals(bucket_id, outcome) WHERE bucket_id != '';
+CREATE INDEX arrivals_replay ON arrivals(replay_of) WHERE replay_of != '';
+CREATE INDEX arrivals_late ON arrivals(seq) WHERE received < high - 60000000000; -- a minute: maxEarly
+CREATE INDEX runs_event_seq ON runs(rule, event_seq);
+CREATE INDEX runs_armed ON runs(armed) WHERE armed != 0;
+`,
 	}
 }

@@ -14,7 +14,7 @@ import (
 // stepRow is a step result in the form of the table.
 type stepRow struct {
 	*engine.StepResult
-	output, header, process string
+	output, header, process, plan string
 }
 
 func newStepRow(st *engine.StepResult) (stepRow, error) {
@@ -28,15 +28,26 @@ func newStepRow(st *engine.StepResult) (stepRow, error) {
 	if err != nil {
 		return stepRow{}, fmt.Errorf("encode process: %w", err)
 	}
-	return stepRow{StepResult: st, output: string(output), header: encodeLists(st.Output.Header), process: string(process)}, nil
+	row := stepRow{StepResult: st, output: string(output), header: encodeLists(st.Output.Header), process: string(process)}
+	if st.Plan != nil {
+		plan, err := json.Marshal(st.Plan)
+		if err != nil {
+			return stepRow{}, fmt.Errorf("encode plan: %w", err)
+		}
+		row.plan = string(plan)
+	}
+	return row, nil
 }
+
+// size is that of the long parts of a step.
+func (row stepRow) size() int { return len(row.Output.Body) + len(row.plan) }
 
 func (row stepRow) put(c *database.Conn, run int64) error {
 	return c.Exec(`
-		INSERT OR REPLACE INTO steps(run, attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body, phase, passed)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		INSERT OR REPLACE INTO steps(run, attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body, phase, passed, plan)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		run, row.Attempt, row.Index, row.Step, row.Key, row.Kind, string(row.State), row.Started, row.Finished, row.Err,
-		row.output, row.header, row.process, []byte(row.Output.Body), string(row.Phase), row.Passed)
+		row.output, row.header, row.process, []byte(row.Output.Body), string(row.Phase), row.Passed, row.plan)
 }
 
 // Steps implements engine.Store.
@@ -66,7 +77,7 @@ func readSteps(c *database.Conn, run string) ([]*engine.StepResult, error) {
 		st.Run = run
 		steps = append(steps, st)
 		return nil
-	}, `SELECT attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body, phase, passed
+	}, `SELECT attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body, phase, passed, plan
 		FROM steps WHERE run = ? ORDER BY attempt, idx`, seq)
 	if err != nil {
 		return nil, err
@@ -108,5 +119,10 @@ func scanStep(r *sqlite3.Stmt) (*engine.StepResult, error) {
 		return nil, fmt.Errorf("decode process of step %s: %w", st.Step, err)
 	}
 	st.Output.Body = string(r.ColumnRawBlob(12))
+	if plan := r.ColumnRawText(15); len(plan) > 0 {
+		if err := json.Unmarshal(plan, &st.Plan); err != nil {
+			return nil, fmt.Errorf("decode plan of step %s: %w", st.Step, err)
+		}
+	}
 	return st, nil
 }

@@ -42,6 +42,8 @@ const (
 	DefaultKeepSize = 1 << 30
 )
 
+const fileName = "hookrun.db"
+
 // Options says where and how much to keep.
 type Options struct {
 	Dir            string        // the data folder, required; made with mode 0700 where missing
@@ -49,6 +51,10 @@ type Options struct {
 	KeepAge        time.Duration // finished events older than this are deleted; 0: DefaultKeepAge
 	KeepSize       int64         // bytes of the database that make the oldest finished events go; 0: DefaultKeepSize
 	FreshOnCorrupt bool          // put a damaged database aside and start a new one
+
+	// OnCommit is told how long each commit took until it was on disk. What is
+	// written waits for it. nil: nobody is told.
+	OnCommit func(took time.Duration)
 
 	hooks database.Hooks
 }
@@ -62,7 +68,9 @@ type Store struct {
 
 // reads answers what is asked of a store, with a connection that lend gives to fn.
 type reads struct {
-	lend func(ctx context.Context, fn func(*database.Conn) error) error
+	lend  func(ctx context.Context, fn func(*database.Conn) error) error
+	dir   string                                   // the data folder
+	space func(dir string) (database.Space, error) // of its disk
 }
 
 // unavailable is an error of the database that is one of the engine too.
@@ -83,6 +91,9 @@ func (o Options) withDefaults() Options {
 	if o.hooks.Now == nil {
 		o.hooks.Now = time.Now
 	}
+	if o.hooks.Space == nil {
+		o.hooks.Space = database.DiskSpace
+	}
 	return o
 }
 
@@ -90,12 +101,13 @@ func (o Options) withDefaults() Options {
 func (o Options) database() database.Options {
 	return database.Options{
 		Dir:            o.Dir,
-		Name:           "hookrun.db",
+		Name:           fileName,
 		Migrations:     migrations(),
-		Tables:         []string{"events", "runs", "steps", "output", "meta"},
+		Tables:         []string{"events", "arrivals", "runs", "steps", "output", "meta"},
 		What:           "events",
 		Log:            o.Log,
 		FreshOnCorrupt: o.FreshOnCorrupt,
+		OnCommit:       o.OnCommit,
 		Hooks:          o.hooks,
 	}
 }
@@ -113,7 +125,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, db: db}
-	s.reads = reads{s.read}
+	s.reads = reads{s.read, o.Dir, o.hooks.Space}
 	return s, nil
 }
 

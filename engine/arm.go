@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ErrNotArmed is the error of Release for a run that no person is to release.
+var ErrNotArmed = errors.New("the run is not held")
+
+// Arm has the runs of the next event that a rule matches wait, before anything
+// of them is done, until a person releases or cancels them; "" is any rule. What
+// waits does so over a restart; that a rule is armed is forgotten by one.
+func (e *Engine) Arm(rule string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !slices.Contains(e.armed, rule) {
+		e.armed = append(e.armed, rule)
+		slices.Sort(e.armed)
+		e.log.Info("the next event that matches is held before it runs", "rule", rule)
+	}
+}
+
+// Disarm ends Arm for a rule; "" ends it for all. What is held already stays so.
+func (e *Engine) Disarm(rule string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.armed = slices.DeleteFunc(e.armed, func(r string) bool { return rule == "" || r == rule })
+}
+
+// Armed returns the rules that are armed, sorted; "" stands for any rule.
+func (e *Engine) Armed() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.armed)
+}
+
+// hold has the runs of armed rules wait for a person, and returns what is armed
+// no more by that.
+func (e *Engine) hold(a *Acceptance, f *fate) (spent []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.armed) == 0 {
+		return nil
+	}
+	for _, r := range a.Runs {
+		p := f.plans[r.ID]
+		if p == nil || r.State != Queued { // it ends at once
+			continue
+		}
+		for _, rule := range []string{r.Rule, ""} {
+			if slices.Contains(spent, rule) || slices.Contains(e.armed, rule) {
+				p.run.Armed, p.run.Held = true, true
+				r.Armed, r.Held = true, true
+				spent = append(spent, rule)
+				break
+			}
+		}
+	}
+	e.armed = slices.DeleteFunc(e.armed, func(rule string) bool { return slices.Contains(spent, rule) })
+	slices.Sort(spent)
+	return slices.Compact(spent)
+}
+
+// rearm takes back what hold spent on an event of which nothing is held in the
+// end.
+func (e *Engine) rearm(spent []string, runs []*Run) {
+	for _, r := range runs {
+		if r.Armed {
+			e.log.Info("run is held until a person releases or cancels it", "run", r.ID, "rule", r.Rule)
+			spent = slices.DeleteFunc(spent, func(rule string) bool { return rule == r.Rule || rule == "" })
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.armed = append(e.armed, spent...)
+	slices.Sort(e.armed)
+	e.armed = slices.Compact(e.armed)
+}
+
+// Release lets a run go that is held since its rule was armed. What its event
+// cancels is cancelled now. The error wraps ErrNotFound, ErrFinished or
+// ErrNotArmed.
+func (e *Engine) Release(ctx context.Context, id string) (*Run, error) {
+	p, err := e.released(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("release run %s: %w", id, err)
+	}
+	var f fate
+	var run *Run
+	err = e.store.Change(ctx, func(tx Tx) (err error) {
+		f.begin()
+		if run, err = tx.Run(id); err != nil {
+			return err
+		}
+		switch {
+		case run.State.Finished():
+			return ErrFinished
+		case !run.Armed:
+			return ErrNotArmed
+		}
+		run.Armed, run.Due = false, time.Time{}
+		run.note("it was held and released by hand")
+		if err := f.cancel(tx, p, run); err != nil {
+			return err
+		}
+		return tx.Put(run)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("release run %s: %w", id, err)
+	}
+	e.log.Info("run is released by hand", "run", run.ID, "rule", run.Rule)
+	e.tell(f.changed)
+	e.onChange(*run)
+	e.queue.add(run.Ref()) // still held: its turn takes it into its lane
+	return run, nil
+}
+
+// released is what the rule of a held run, as it is now, says that its event
+// cancels.
+func (e *Engine) released(ctx context.Context, id string) (*plan, error) {
+	p := &plan{}
+	run, err := e.store.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	rule := e.rules.Load().Rule(run.Rule)
+	if rule == nil || len(rule.Cancels) == 0 {
+		return p, nil
+	}
+	event, err := e.store.Event(ctx, run.Event)
+	if err != nil {
+		return nil, err
+	}
+	element, err := rule.element(run)
+	if err != nil {
+		return nil, err
+	}
+	return p, rule.cancelKeys(NewScope(event).With(View{Element: element}), p)
+}
