@@ -30,6 +30,10 @@ func (l *Local) change(ctx context.Context, given string, do func(id string) (*e
 	switch {
 	case errors.Is(err, engine.ErrNotFinished):
 		return Run{}, &Error{http.StatusConflict, fmt.Sprintf("run %s has not finished, so it can't be retried", found.ID), "hookrun runs cancel ends it"}
+	case errors.Is(err, engine.ErrShadow):
+		return Run{}, &Error{http.StatusConflict, fmt.Sprintf("run %s can't be retried: its rule was in mode shadow, so that it never ran", found.ID), "hookrun replay -run " + found.ID + " runs its event with the rules as they are now"}
+	case found.State == engine.Shadow && errors.Is(err, engine.ErrFinished):
+		return Run{}, &Error{http.StatusConflict, fmt.Sprintf("run %s can't be cancelled: its rule was in mode shadow, so that nothing of it runs", found.ID), ""}
 	case errors.Is(err, engine.ErrFinished):
 		return Run{}, &Error{http.StatusConflict, fmt.Sprintf("run %s has finished already: it is %s", found.ID, found.State), "hookrun runs retry runs it again"}
 	case err != nil:
@@ -85,10 +89,10 @@ func (l *Local) setPaused(ctx context.Context, rule string, set func(context.Con
 // ruleHint says which rule was meant where there is none of this name; "" where
 // there is, or nobody knows.
 func (l *Local) ruleHint(rule string) string {
-	if l.Rules == nil {
+	if l.Names == nil {
 		return ""
 	}
-	names := slices.Clone(l.Rules())
+	names := slices.Clone(l.Names())
 	if len(names) == 0 || slices.Contains(names, rule) {
 		return ""
 	}
@@ -108,7 +112,11 @@ func (l *Local) Summary(ctx context.Context) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	s := Summary{Paused: paused, Ended: map[engine.State]int64{}}
+	held, err := l.heldRuns(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	s := Summary{Held: len(held), Paused: paused, Ended: map[engine.State]int64{}}
 	if l.Relay != nil {
 		s.Relay = l.Relay()
 	}
@@ -120,7 +128,11 @@ func (l *Local) Summary(ctx context.Context) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	s.Waiting = len(refs)
+	for _, ref := range refs {
+		if !ref.Armed {
+			s.Waiting++
+		}
+	}
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,28 +46,15 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 
 // List implements Desk.
 func (c *Client) List(ctx context.Context, q Query) (list List, err error) {
-	p := url.Values{}
-	set := func(name, value string) {
-		if value != "" {
-			p.Set(name, value)
-		}
-	}
-	set("rule", q.Rule)
-	var states []string
-	for _, s := range q.States {
-		states = append(states, string(s))
-	}
-	set("state", strings.Join(states, ","))
-	if !q.Since.IsZero() {
-		set("since", q.Since.Format(time.RFC3339Nano))
-	}
-	if q.Before != 0 {
-		set("before", strconv.FormatInt(q.Before, 10))
-	}
-	if q.Limit != 0 {
-		set("limit", strconv.Itoa(q.Limit))
-	}
-	err = c.ask(ctx, http.MethodGet, "/v1/runs", p, &list)
+	p := asking{}
+	p.set("event", q.Event)
+	p.set("rule", q.Rule)
+	p.set("state", joined(q.States))
+	p.time("since", q.Since)
+	p.time("until", q.Until)
+	p.number("before", q.Before)
+	p.number("limit", int64(q.Limit))
+	err = c.ask(ctx, http.MethodGet, "/v1/runs", url.Values(p), &list)
 	return list, err
 }
 
@@ -117,7 +105,7 @@ var errCut = errors.New("hookrun has ended, or cut the log off; a run that it cu
 
 // Log implements Desk.
 func (c *Client) Log(ctx context.Context, id string, follow bool, emit func(Piece) error) error {
-	resp, err := c.send(ctx, http.MethodGet, runPath(id)+"/log", flagValue("follow", follow))
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: runPath(id) + "/log", params: flagValue("follow", follow)})
 	if err != nil {
 		return err
 	}
@@ -160,18 +148,54 @@ func flagValue(name string, set bool) url.Values {
 	return url.Values{name: {"1"}}
 }
 
+// asking is the parameters of a request. What is zero is left out.
+type asking url.Values
+
+func (a asking) set(name, value string) {
+	if value != "" {
+		url.Values(a).Set(name, value)
+	}
+}
+
+func (a asking) time(name string, t time.Time) {
+	if !t.IsZero() {
+		a.set(name, t.Format(time.RFC3339Nano))
+	}
+}
+
+func (a asking) number(name string, n int64) {
+	if n != 0 {
+		a.set(name, strconv.FormatInt(n, 10))
+	}
+}
+
+// joined are words as one parameter has them.
+func joined[W ~string](words []W) string {
+	var all []string
+	for _, w := range words {
+		all = append(all, string(w))
+	}
+	return strings.Join(all, ",")
+}
+
+// request is what is sent to hookrun.
+type request struct {
+	method, path string
+	params       url.Values
+	accept       string // "": JSON
+	body         any    // sent as JSON; nil: there is none
+}
+
 // ask sends a request and reads the answer into a value.
 func (c *Client) ask(ctx context.Context, method, path string, params url.Values, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	resp, err := c.send(ctx, method, path, params)
+	return c.tell(ctx, request{method: method, path: path, params: params}, into)
+}
+
+// tell is ask with more to say.
+func (c *Client) tell(ctx context.Context, r request, into any) error {
+	_, data, err := c.read(ctx, r)
 	if err != nil {
 		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read hookrun's answer: %w", err)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("read hookrun's answer: %w", err)
@@ -179,13 +203,50 @@ func (c *Client) ask(ctx context.Context, method, path string, params url.Values
 	return nil
 }
 
-// send returns an answer that is a 200; another one is an *Error.
-func (c *Client) send(ctx context.Context, method, path string, params url.Values) (*http.Response, error) {
-	target := "http://hookrun" + path
-	if len(params) > 0 {
-		target += "?" + params.Encode()
+// read sends a request and reads the answer whole.
+func (c *Client) read(ctx context.Context, r request) (http.Header, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return nil, nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, nil)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read hookrun's answer: %w", err)
+	}
+	return resp.Header, data, nil
+}
+
+// http makes an HTTP request of it.
+func (r request) http(ctx context.Context) (*http.Request, error) {
+	target := "http://hookrun" + r.path
+	if len(r.params) > 0 {
+		target += "?" + r.params.Encode()
+	}
+	var body io.Reader
+	if r.body != nil {
+		data, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", typeJSON)
+	}
+	req.Header.Set("Accept", cmp.Or(r.accept, typeJSON))
+	return req, nil
+}
+
+// send returns an answer that is a 200; another one is an *Error.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	req, err := r.http(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask hookrun: %w", err)
 	}

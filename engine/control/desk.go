@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -9,9 +10,12 @@ import (
 	"hookrun/engine"
 )
 
-// Desk is where people ask about runs and change them. An id may be its
-// beginning. An *Error says what is wrong with what was asked.
+// Desk is where people ask about events and runs and change them. An id may be
+// its beginning. An *Error says what is wrong with what was asked.
 type Desk interface {
+	History
+	Control
+
 	List(ctx context.Context, q Query) (List, error)
 	Show(ctx context.Context, id string) (Detail, error)
 
@@ -40,6 +44,11 @@ type Store interface {
 	Runs(ctx context.Context, f engine.RunFilter) ([]*engine.Run, error)
 	Unfinished(ctx context.Context) ([]engine.Ref, error)
 	Paused(ctx context.Context) ([]string, error)
+	Events(ctx context.Context, f engine.EventFilter) (engine.EventPage, error)
+	Rates(ctx context.Context, f engine.RatesFilter) ([]engine.Rates, error)
+	RulesDay(ctx context.Context, since time.Time) ([]engine.RuleUse, error)
+	Replays(ctx context.Context, event string) ([]string, error)
+	Info(ctx context.Context) (engine.StoreInfo, error)
 }
 
 // Hands change runs.
@@ -50,12 +59,33 @@ type Hands interface {
 	Resume(ctx context.Context, rule string) error
 }
 
-// Live is what only a hookrun that works on the store can tell.
+// Live is what only a hookrun that works on the store can tell, and do.
 type Live interface {
 	Why(r *engine.Run) string
 	Counts() map[engine.State]int64
 	Rejected() int64
 	Waiting() int
+
+	Replay(ctx context.Context, r engine.Replay) (engine.Receipt, error)
+	Arm(rule string)
+	Disarm(rule string)
+	Armed() []string
+	Release(ctx context.Context, id string) (*engine.Run, error)
+}
+
+// Archive are the generations of rules that were in force.
+type Archive interface {
+	Generations() ([]Generation, error) // the newest first
+
+	// Source gives what tells the lines of the newest one at a place, file:line; ""
+	// where they can't be told.
+	Source() func(place string) string
+}
+
+// Gate holds a generation of rules that on_reload keeps from coming into force.
+type Gate interface {
+	Held() *Generation // nil: none is held
+	Accept(ctx context.Context, hash string) (Generation, error)
 }
 
 var (
@@ -70,9 +100,31 @@ type Local struct {
 	Store Store
 	Hands Hands           // needed by what changes something
 	Live  Live            // nil: no hookrun works on the store
-	Rules func() []string // the names of the rules; nil, or none: they are not known
+	Names func() []string // of the rules; nil, or none: they are not known
 	Since time.Time       // when Live began to count
 	Relay func() string   // for Summary.Relay; nil: there is no relay
+
+	Archive Archive // nil: no generation is known
+	About   About
+
+	// What follows is needed where Live is there.
+	Ruleset func() *engine.RuleSet // in force
+	Health  func() Health
+	Feed    *Feed // what Watch tells of
+	Gate    Gate  // nil: no generation is ever held
+}
+
+// About is what a hookrun was started with. What is zero is not known.
+type About struct {
+	Version  string
+	Listen   string // address of the intake
+	KeepAge  time.Duration
+	KeepSize int64
+}
+
+// noDaemon is the error for what needs a hookrun that works on the store.
+func noDaemon(what string) error {
+	return &Error{http.StatusServiceUnavailable, "no hookrun runs on this data folder: " + what, "start one, as with hookrun -rules rules.yaml, or name its folder with -data"}
 }
 
 // maxNamed bounds the names that a hint lists.
@@ -83,7 +135,7 @@ func (l *Local) List(ctx context.Context, q Query) (List, error) {
 	if err := q.check(); err != nil {
 		return List{}, err
 	}
-	runs, err := l.Store.Runs(ctx, engine.RunFilter{Rule: q.Rule, States: q.States, Since: q.Since, Before: q.Before, Limit: q.Limit})
+	runs, err := l.runs(ctx, q)
 	if err != nil {
 		return List{}, err
 	}
@@ -104,6 +156,27 @@ func (l *Local) List(ctx context.Context, q Query) (List, error) {
 	return list, nil
 }
 
+// runs are a page of them.
+func (l *Local) runs(ctx context.Context, q Query) ([]*engine.Run, error) {
+	if q.Event == "" {
+		return l.Store.Runs(ctx, engine.RunFilter{Rule: q.Rule, States: q.States, Since: q.Since, Until: q.Until, Before: q.Before, Limit: q.Limit})
+	}
+	event, err := l.findEvent(ctx, q.Event)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := l.Store.RunsOf(ctx, event.ID)
+	runs = slices.DeleteFunc(runs, func(r *engine.Run) bool { return !q.asksFor(r) })
+	slices.Reverse(runs)
+	return runs[:min(len(runs), q.limit())], err
+}
+
+// asksFor reports whether a run is one that is asked for.
+func (q Query) asksFor(r *engine.Run) bool {
+	return (q.Rule == "" || r.Rule == q.Rule) && (len(q.States) == 0 || slices.Contains(q.States, r.State)) &&
+		!r.Created.Before(q.Since) && (q.Until.IsZero() || r.Created.Before(q.Until)) && (q.Before == 0 || r.Seq < q.Before)
+}
+
 func (q Query) limit() int {
 	if q.Limit == 0 {
 		return engine.DefaultRunLimit
@@ -112,22 +185,45 @@ func (q Query) limit() int {
 }
 
 func (q Query) check() error {
-	if q.Limit < 0 || q.Limit > MaxLimit {
-		return badRequest("", "the limit is %d, which is not between 1 and %d", q.Limit, MaxLimit)
+	if err := checkLimit(q.Limit); err != nil {
+		return err
 	}
+	if err := checkTimes(q.Since, q.Until); err != nil {
+		return err
+	}
+	return checkWords("state", q.States, engine.States())
+}
+
+// checkTimes refuses a question that has no answer.
+func checkTimes(since, until time.Time) error {
+	if !since.IsZero() && !until.IsZero() && !since.Before(until) {
+		return badRequest("since is the earlier one", "there is no time since %s and until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func checkLimit(n int) error {
+	if n < 0 || n > MaxLimit {
+		return badRequest("", "the limit is %d, which is not between 1 and %d", n, MaxLimit)
+	}
+	return nil
+}
+
+// checkWords refuses a word that is none of those that are known.
+func checkWords[W ~string](what string, given, known []W) error {
 	var names []string
-	for _, s := range engine.States() {
-		names = append(names, string(s))
+	for _, w := range known {
+		names = append(names, string(w))
 	}
-	for _, s := range q.States {
-		if slices.Contains(engine.States(), s) {
+	for _, w := range given {
+		if slices.Contains(known, w) {
 			continue
 		}
-		hint := engine.Nearest(string(s), slices.Clone(names))
+		hint := engine.Nearest(string(w), slices.Clone(names))
 		if hint == "" {
-			hint = "the states are " + strings.Join(names, ", ")
+			hint = "the " + what + "s are " + strings.Join(names, ", ")
 		}
-		return badRequest(hint, "there is no state %q", s)
+		return badRequest(hint, "there is no %s %q", what, w)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func TestListAsksAndPages(t *testing.T) {
 		func(r *engine.Run) { r.ID, r.Rule, r.State = "aaaaaa3", "heal", engine.Failed },
 		as("aaaaaa4", engine.Queued),
 	)
-	l := &Local{Store: s, Live: live{why: "its turn"}, Rules: func() []string { return []string{"heal", "deploy"} }}
+	l := &Local{Store: s, Live: live{why: "its turn"}, Names: func() []string { return []string{"heal", "deploy"} }}
 	for _, tt := range []struct {
 		name string
 		q    Query
@@ -33,6 +33,8 @@ func TestListAsksAndPages(t *testing.T) {
 		{"states", Query{States: []engine.State{engine.Done, engine.Failed}}, []string{"aaaaaa3", "aaaaaa1"}, false, ""},
 		{"first page", Query{Limit: 3}, []string{"aaaaaa4", "aaaaaa3", "aaaaaa2"}, true, ""},
 		{"rule without runs in that time", Query{Rule: "heal", Since: time.Now().Add(time.Hour)}, nil, false, ""},
+		{"until", Query{Until: time.Now().Add(-time.Hour)}, nil, false, ""},
+		{"since, until", Query{Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour), Limit: 1}, []string{"aaaaaa4"}, true, ""},
 		{"mistyped rule", Query{Rule: "deplyo"}, nil, false, `did you mean "deploy"?`},
 		{"another rule", Query{Rule: "x"}, nil, false, "the rules are deploy, heal"},
 	} {
@@ -65,6 +67,7 @@ func TestListAsksAndPages(t *testing.T) {
 
 func TestListRefuses(t *testing.T) {
 	l := &Local{Store: &enginetest.MemStore{}}
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		name string
 		q    Query
@@ -72,8 +75,9 @@ func TestListRefuses(t *testing.T) {
 	}{
 		{"near state", Query{States: []engine.State{"faild"}}, Error{http.StatusBadRequest, `there is no state "faild"`, `did you mean "failed"?`}},
 		{"no state", Query{States: []engine.State{"x"}}, Error{http.StatusBadRequest, `there is no state "x"`,
-			"the states are queued, running, done, failed, cancelled, abandoned, skipped, replaced, superseded, duplicate, throttled, tripped"}},
+			"the states are queued, running, done, failed, cancelled, abandoned, skipped, replaced, superseded, duplicate, throttled, tripped, shadow"}},
 		{"limit", Query{Limit: MaxLimit + 1}, Error{http.StatusBadRequest, "the limit is 1001, which is not between 1 and 1000", ""}},
+		{"no time", Query{Since: at, Until: at}, Error{http.StatusBadRequest, "there is no time since 2026-07-01T12:00:00Z and until 2026-07-01T12:00:00Z", "since is the earlier one"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := l.List(t.Context(), tt.q)
@@ -171,6 +175,30 @@ func TestShowBoundsTheOutput(t *testing.T) {
 	wantEqual(t, "the one before", steps[0], Step{Stdout: Text{Cut: maxShown / 2}})
 }
 
+// TestShowBoundsThePlans: a run of many attempts has as many.
+func TestShowBoundsThePlans(t *testing.T) {
+	text := strings.Repeat("x", maxShown/4)
+	for _, tt := range []struct {
+		name string
+		plan engine.Plan
+	}{
+		{"exec", engine.Plan{Argv: []string{text}, Dir: text, Env: []engine.PlanVar{{Name: "A", Value: text}}, Stdin: &text}},
+		{"file", engine.Plan{Path: text, Write: text, Content: &text, Open: []string{text}}},
+		{"http", engine.Plan{Method: text, URL: text, Header: []engine.PlanVar{{Name: text}}, Body: &text}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			steps := []Step{{Plan: &tt.plan}, {Plan: &tt.plan, Stdout: Text{Head: Bytes("hello")}}, {Plan: &engine.Plan{}}}
+			trim(steps)
+			wantEqual(t, "plans left", []bool{steps[0].Plan != nil, steps[1].Plan != nil, steps[2].Plan != nil}, []bool{false, false, true})
+		})
+	}
+	steps := []Step{{Plan: &engine.Plan{Argv: []string{text, text, text, text}}}}
+	trim(steps)
+	if steps[0].Plan == nil {
+		t.Errorf("a plan of %d bytes is gone, and there is room for it", maxShown)
+	}
+}
+
 func TestRetryAndCancel(t *testing.T) {
 	s := &enginetest.MemStore{}
 	accept(t, s, as("aaaaaa1", engine.Failed), as("aaaaaa2", engine.Queued))
@@ -200,7 +228,7 @@ func TestRetryAndCancel(t *testing.T) {
 func TestPauseAndResume(t *testing.T) {
 	s := &enginetest.MemStore{}
 	rules := []string{"deploy", "heal"}
-	l := &Local{Store: s, Hands: Stopped{s}, Rules: func() []string { return rules }}
+	l := &Local{Store: s, Hands: Stopped{s}, Names: func() []string { return rules }}
 	for _, tt := range []struct {
 		do   string
 		rule string
@@ -271,7 +299,8 @@ func TestWhyRunsWaitWithoutAHookrun(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	s := &enginetest.MemStore{}
-	accept(t, s, as("aaaaaa1", engine.Done), as("aaaaaa2", engine.Queued), as("aaaaaa3", engine.Running))
+	held := func(r *engine.Run) { r.ID, r.State, r.Held, r.Armed = "aaaaaa4", engine.Queued, true, true }
+	accept(t, s, as("aaaaaa1", engine.Done), as("aaaaaa2", engine.Queued), as("aaaaaa3", engine.Running), held)
 	if err := s.SetPaused(t.Context(), []string{"heal"}); err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +309,7 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantEqual(t, "without a hookrun", got, Summary{Waiting: 2, Paused: paused, Ended: map[engine.State]int64{}})
+	wantEqual(t, "without a hookrun", got, Summary{Waiting: 2, Held: 1, Paused: paused, Ended: map[engine.State]int64{}})
 
 	since := time.Now()
 	ended := map[engine.State]int64{engine.Done: 7}
@@ -288,7 +317,7 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantEqual(t, "with one", got, Summary{Since: since, Ended: ended, Rejected: 5, Waiting: 3, Paused: paused})
+	wantEqual(t, "with one", got, Summary{Since: since, Ended: ended, Rejected: 5, Waiting: 3, Held: 1, Paused: paused})
 }
 
 func TestBytesKeepEveryByte(t *testing.T) {

@@ -36,6 +36,8 @@ func as(id string, s engine.State) func(*engine.Run) {
 
 // live is a hookrun that says what it is told to.
 type live struct {
+	Live // nil: what a test does not ask
+
 	why      string
 	counts   map[engine.State]int64
 	waiting  int

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +78,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 func (s *Server) httpServer(ctx context.Context, conns *sync.WaitGroup) *http.Server {
 	return &http.Server{
-		Handler:           s.handler(ctx),
+		Handler:           s.Handler(ctx),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -104,20 +102,11 @@ func (s *Server) httpServer(ctx context.Context, conns *sync.WaitGroup) *http.Se
 	}
 }
 
-// handler is the API. Logs are followed until stopping ends.
-func (s *Server) handler(stopping context.Context) http.Handler {
+// Handler is the API, below /v1. Logs are followed, and what happens is watched,
+// until stopping ends.
+func (s *Server) Handler(stopping context.Context) http.Handler {
 	mux := http.NewServeMux()
-	for pattern, answer := range map[string]answerer{
-		"GET /v1/runs":              s.list,
-		"GET /v1/runs/{id}":         s.show,
-		"POST /v1/runs/{id}/retry":  s.retry,
-		"POST /v1/runs/{id}/cancel": s.cancel,
-		"GET /v1/paused":            s.paused,
-		"POST /v1/pause":            s.pause,
-		"POST /v1/resume":           s.resume,
-		"GET /v1/counts":            s.counts,
-		"/":                         s.nothing,
-	} {
+	for pattern, answer := range s.answers() {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			body, err := answer(r)
 			if err == nil {
@@ -128,28 +117,79 @@ func (s *Server) handler(stopping context.Context) http.Handler {
 			}
 		})
 	}
-	mux.HandleFunc("GET /v1/runs/{id}/log", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer context.AfterFunc(stopping, cancel)()
-		s.follow(ctx, w, r)
-	})
+	for pattern, stream := range s.streams() {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(stopping, cancel)()
+			stream(ctx, w, r)
+		})
+	}
+	for pattern, file := range s.files() {
+		mux.HandleFunc(pattern, file)
+	}
 	return mux
+}
+
+// answers are the requests that are answered with JSON.
+func (s *Server) answers() map[string]answerer {
+	return map[string]answerer{
+		"GET /v1/runs":               s.list,
+		"GET /v1/runs/{id}":          s.show,
+		"POST /v1/runs/{id}/retry":   s.retry,
+		"POST /v1/runs/{id}/cancel":  s.cancel,
+		"POST /v1/runs/{id}/release": s.release,
+		"GET /v1/paused":             s.paused,
+		"POST /v1/pause":             s.pause,
+		"POST /v1/resume":            s.resume,
+		"GET /v1/counts":             s.counts,
+
+		"GET /v1/events":              s.events,
+		"GET /v1/events/{id}":         s.event,
+		"GET /v1/events/{id}/explain": s.explainKept,
+		"POST /v1/explain":            s.explain,
+		"GET /v1/rates":               s.rates,
+		"GET /v1/status":              s.status,
+
+		"POST /v1/replay":       s.replay,
+		"GET /v1/armed":         s.armed,
+		"POST /v1/armed":        s.arm,
+		"DELETE /v1/armed":      s.disarm,
+		"GET /v1/rules":         s.rules,
+		"GET /v1/generations":   s.generations,
+		"POST /v1/rules/accept": s.acceptRules,
+
+		"/": s.nothing,
+	}
+}
+
+// streams are the requests whose answers go on.
+func (s *Server) streams() map[string]func(context.Context, http.ResponseWriter, *http.Request) {
+	return map[string]func(context.Context, http.ResponseWriter, *http.Request){
+		"GET /v1/runs/{id}/log": s.follow,
+		"GET /v1/watch":         s.watch,
+	}
+}
+
+// files are the requests that are answered with what stands ready.
+func (s *Server) files() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /v1/events/{id}/body": s.body,
+		"GET /v1/openapi.json":     s.describe,
+	}
 }
 
 // answerer returns what is sent as JSON.
 type answerer func(r *http.Request) (any, error)
 
 func (s *Server) list(r *http.Request) (any, error) {
-	p, err := params(r, "rule", "state", "since", "before", "limit")
+	p, err := params(r, "event", "rule", "state", "since", "until", "before", "limit")
 	if err != nil {
 		return nil, err
 	}
-	q := Query{Rule: p.text("rule"), Since: p.time("since"), Before: p.number("before"), Limit: int(p.number("limit"))}
-	for state := range strings.SplitSeq(p.text("state"), ",") {
-		if state != "" {
-			q.States = append(q.States, engine.State(state))
-		}
+	q := Query{
+		Event: p.text("event"), Rule: p.text("rule"), States: words[engine.State](p, "state"), Since: p.time("since"), Until: p.time("until"),
+		Before: p.number("before"), Limit: p.limit(),
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -234,7 +274,7 @@ func (s *Server) follow(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	emit := func(piece Piece) error {
 		if !begun {
 			begun = true
-			w.Header().Set("Content-Type", "application/x-ndjson")
+			w.Header().Set("Content-Type", typeLines)
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(stallTimeout))
 		if err := out.Encode(piece); err != nil {
@@ -270,14 +310,15 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // send answers with a value. An error means that it has no JSON, and that nothing
 // was sent yet.
 func send(w http.ResponseWriter, status int, body any) error {
-	var text bytes.Buffer
-	out := json.NewEncoder(&text)
-	out.SetEscapeHTML(false)
-	if err := out.Encode(body); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
+	text, err := marshal(body)
+	if err != nil {
+		return fmt.Errorf("the answer: %w", err)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	h := w.Header()
+	h.Set("Content-Type", typeJSON)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(text.Bytes()) // one that hung up can't be told anything
+	_, _ = w.Write(text) // one that hung up can't be told anything
 	return nil
 }

@@ -28,7 +28,9 @@ type fakeDesk struct {
 	summary Summary
 	pieces  []Piece
 	err     error
-	block   bool // Log waits for its context after the pieces
+	block   bool // Log and Watch wait for their context at the end
+
+	past // what History and Control answer
 
 	mu    sync.Mutex // guards asked
 	asked []string
@@ -130,12 +132,14 @@ func TestClientAndServerAreTheDesk(t *testing.T) {
 		detail: Detail{
 			Run: Run{ID: "r1", Created: now, Stop: engine.Replaced, Due: now}, Element: json.RawMessage(`{"n":12345678901234567890}`),
 			Event: &Event{ID: "e", Received: now, Size: 3}, Verdict: &engine.Verdict{Rule: "a", Outcome: engine.Matched, Missing: []string{"x"}},
+			Planned: &engine.PlannedRun{Index: 2, Steps: []engine.PlannedStep{{Step: "1", Kind: "exec", Plan: engine.Plan{Argv: []string{"a <b>"}}}}}, PlannedErr: "p",
 			Steps: []Step{{Attempt: 1, State: engine.StepFailed, ExitCode: &code, Started: now, Body: Bytes("\xff"), Stdout: Text{Head: Bytes("a\xffb"), Cut: 3, Tail: Bytes("ü")}}},
 		},
 		run:     Run{ID: "r1", State: engine.Queued, Created: now, Why: "its turn"},
 		paused:  Paused{All: true, Rules: []string{"a b"}},
-		summary: Summary{Since: now, Ended: map[engine.State]int64{engine.Done: 1 << 40}, Waiting: 2, Paused: Paused{Rules: []string{}}},
+		summary: Summary{Since: now, Ended: map[engine.State]int64{engine.Done: 1 << 40}, Waiting: 2, Held: 3, Paused: Paused{Rules: []string{}}},
 		pieces:  []Piece{{Attempt: 1, Step: "1", Stream: engine.Stdout, Cut: 1, Data: Bytes("\x00\xff\n")}, {State: engine.Done, Why: "w"}},
+		past:    somePast(now),
 	}
 	dir := t.TempDir()
 	serve(t, f, dir)
@@ -145,11 +149,11 @@ func TestClientAndServerAreTheDesk(t *testing.T) {
 		do    func(Desk) (any, error)
 		want  any
 	}{
-		{"list {Rule: States:[] Since:0001-01-01 00:00:00 +0000 UTC Before:0 Limit:0}",
+		{"list {Event: Rule: States:[] Since:0001-01-01 00:00:00 +0000 UTC Until:0001-01-01 00:00:00 +0000 UTC Before:0 Limit:0}",
 			func(d Desk) (any, error) { return d.List(t.Context(), Query{}) }, f.list},
-		{fmt.Sprintf("list {Rule:a&b=c States:[done failed] Since:%s Before:9 Limit:10}", now),
+		{fmt.Sprintf("list {Event:e1 Rule:a&b=c States:[done failed] Since:%s Until:%s Before:9 Limit:10}", now, now.Add(1)),
 			func(d Desk) (any, error) {
-				return d.List(t.Context(), Query{Rule: "a&b=c", States: []engine.State{engine.Done, engine.Failed}, Since: now, Before: 9, Limit: 10})
+				return d.List(t.Context(), Query{Event: "e1", Rule: "a&b=c", States: []engine.State{engine.Done, engine.Failed}, Since: now, Until: now.Add(1), Before: 9, Limit: 10})
 			}, f.list},
 		{"show a/../b?c", func(d Desk) (any, error) { return d.Show(t.Context(), "a/../b?c") }, f.detail},
 		{"retry r1 false", func(d Desk) (any, error) { return d.Retry(t.Context(), "r1", false) }, f.run},
@@ -210,6 +214,16 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"POST /v1/pause?rul=deploy", 400, `{"error":"unknown parameter \"rul\"","hint":"did you mean \"rule\"?"}`},
 		{"POST /v1/runs/r1/retry?all=yes", 400, `{"error":"parameter \"all\" is not 0 or 1"}`},
 		{"GET /v1/runs/r1/log?follow=yes", 400, `{"error":"parameter \"follow\" is not 0 or 1"}`},
+		{"GET /v1/events?before=x", 400, `{"error":"parameter \"before\" is not a number from 1"}`},
+		{"GET /v1/events?outcom=error", 400, `{"error":"unknown parameter \"outcom\"","hint":"did you mean \"outcome\"?"}`},
+		{"GET /v1/events?until=tomorrow", 400, `{"error":"parameter \"until\" is not a time such as 2006-01-02T15:04:05Z07:00"}`},
+		{"GET /v1/rates?step=often", 400, `{"error":"parameter \"step\" is not a length of time such as 30m"}`},
+		{"GET /v1/rates?step=-1s", 400, `{"error":"parameter \"step\" is not a length of time such as 30m"}`},
+		{"GET /v1/watch?rules=a", 400, `{"error":"unknown parameter \"rules\"","hint":"did you mean \"rule\"?"}`},
+		{"GET /v1/events/e1/body?raw=1", 400, `{"error":"unknown parameter \"raw\""}`},
+		{"DELETE /v1/armed?rul=a", 400, `{"error":"unknown parameter \"rul\"","hint":"did you mean \"rule\"?"}`},
+		{"POST /v1/rules/accept?hsah=h", 400, `{"error":"unknown parameter \"hsah\"","hint":"did you mean \"hash\"?"}`},
+		{"GET /v1/replay", 404, `{"error":"there is nothing at GET /v1/replay","hint":"this hookrun may be older or newer than who asks"}`},
 		{"GET /v1/runs/r1/retry", 404, `{"error":"there is nothing at GET /v1/runs/r1/retry","hint":"this hookrun may be older or newer than who asks"}`},
 		{"GET /v2/runs", 404, `{"error":"there is nothing at GET /v2/runs","hint":"this hookrun may be older or newer than who asks"}`},
 	} {

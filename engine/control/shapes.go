@@ -12,9 +12,11 @@ import (
 
 // Query asks for runs. What is left zero asks for any.
 type Query struct {
+	Event  string // id of the event that they are of
 	Rule   string
 	States []engine.State
 	Since  time.Time // created then or later
+	Until  time.Time // created before
 	Before int64     // List.Next of the page before
 	Limit  int       // at most so many, up to MaxLimit; 0: engine.DefaultRunLimit
 }
@@ -51,6 +53,7 @@ type Run struct {
 	Note     string       `json:"note,omitempty"`    // what a person did with it
 	Index    int          `json:"index,omitempty"`   // for_each: the element's place in the list
 	Why      string       `json:"why,omitempty"`     // queued: what it waits for
+	Armed    bool         `json:"armed,omitempty"`   // queued: a person is to say whether it goes
 }
 
 // Detail is all about one run.
@@ -60,6 +63,11 @@ type Detail struct {
 	Event   *Event          `json:"event,omitempty"`
 	Verdict *engine.Verdict `json:"verdict,omitempty"` // of the run's rule
 	Steps   []Step          `json:"steps"`             // by attempt, then in order
+
+	// Planned is what a run that is held for a person would do if it was released
+	// now, or PlannedErr says why that can't be told.
+	Planned    *engine.PlannedRun `json:"planned,omitempty"`
+	PlannedErr string             `json:"planned_error,omitempty"`
 }
 
 // Event is the event of a run, without its body, header and query.
@@ -93,6 +101,7 @@ type Step struct {
 	Path     string            `json:"path,omitempty"`
 	Size     int64             `json:"size,omitempty"` // of what was written to Path
 	Outputs  map[string]string `json:"outputs,omitempty"`
+	Plan     *engine.Plan      `json:"plan,omitempty"` // what it does; nil too of an old step where the whole is too much
 	Body     Bytes             `json:"body,omitempty"` // of an HTTP answer
 	Stdout   Text              `json:"stdout,omitzero"`
 	Stderr   Text              `json:"stderr,omitzero"`
@@ -165,6 +174,7 @@ type Summary struct {
 	Ended    map[engine.State]int64 `json:"ended"`          // runs that came to this end since then
 	Rejected int64                  `json:"rejected"`       // events whose sender was not trusted, since then
 	Waiting  int                    `json:"waiting"`
+	Held     int                    `json:"held"` // runs that wait for a person, besides; at most MaxLimit are counted
 	Paused   Paused                 `json:"paused"`
 	Relay    string                 `json:"relay,omitempty"` // how the connection to the relay is, for people; "": there is none
 }
@@ -188,7 +198,7 @@ func newRun(r *engine.Run, why string) Run {
 		ID: r.ID, Seq: r.Seq, Event: r.Event, Rule: r.Rule, Key: r.Key, State: r.State,
 		Attempts: r.Attempt, Cut: r.Cut, Retried: r.Base > 0,
 		Created: r.Created, Started: r.Started, Finished: r.Finished, Due: r.Due,
-		Error: r.Err, By: r.By, Stop: r.Stop, Waited: r.Waited, Note: r.Note, Index: r.Index, Why: why,
+		Error: r.Err, By: r.By, Stop: r.Stop, Waited: r.Waited, Note: r.Note, Index: r.Index, Why: why, Armed: r.Armed,
 	}
 }
 
@@ -203,7 +213,7 @@ func newStep(st *engine.StepResult) Step {
 	s := Step{
 		Attempt: st.Attempt, Index: st.Index, Phase: st.Phase, Step: st.Step, Kind: st.Kind, State: st.State,
 		Started: st.Started, Finished: st.Finished, Error: st.Err, Passed: st.Passed,
-		Signal: st.Output.Signal, Status: st.Output.Status, Path: st.Output.Path, Size: st.Output.Size, Outputs: st.Output.Outputs,
+		Signal: st.Output.Signal, Status: st.Output.Status, Path: st.Output.Path, Size: st.Output.Size, Outputs: st.Output.Outputs, Plan: st.Plan,
 		Body: Bytes(st.Output.Body), Stdout: newText(st.Stdout), Stderr: newText(st.Stderr),
 	}
 	ended := st.State == engine.StepDone || st.State == engine.StepFailed

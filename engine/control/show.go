@@ -25,6 +25,11 @@ func (l *Local) Show(ctx context.Context, id string) (Detail, error) {
 	if err := l.showEvent(ctx, run, &d); err != nil {
 		return Detail{}, err
 	}
+	if run.Armed && !run.State.Finished() {
+		if err := l.plan(ctx, run, &d); err != nil {
+			return Detail{}, err
+		}
+	}
 	steps, err := l.Store.Steps(ctx, run.ID)
 	if err != nil {
 		return Detail{}, err
@@ -55,29 +60,74 @@ func (l *Local) showEvent(ctx context.Context, run *engine.Run, d *Detail) error
 	return nil
 }
 
-// maxShown bounds the output that one Detail has, in bytes: a step has up to
-// three times engine.MaxOutput, and a run any number of attempts.
+// plan adds what a run that has not begun would do by the rules in force.
+func (l *Local) plan(ctx context.Context, run *engine.Run, d *Detail) error {
+	if l.Ruleset == nil {
+		d.PlannedErr = "no hookrun runs: there are no rules in force that would say"
+		return nil
+	}
+	rules := l.Ruleset()
+	if rules.Rule(run.Rule) == nil {
+		d.PlannedErr = "its rule is not in force any more: once released it ends as abandoned"
+		return nil
+	}
+	event, err := l.Store.Event(ctx, run.Event)
+	if err != nil {
+		return err
+	}
+	for _, asked := range rules.Rehearse(event, engine.RehearseOptions{Rule: run.Rule, Plans: true}).Asked {
+		if at := slices.IndexFunc(asked.Runs, func(p engine.PlannedRun) bool { return p.Index == run.Index }); at >= 0 {
+			d.Planned = &asked.Runs[at]
+			return nil
+		}
+	}
+	d.PlannedErr = "its rule has changed and would not start it any more; once released it does what the rule says now"
+	return nil
+}
+
+// maxShown bounds the output and the plans that one Detail has, in bytes: a step has
+// up to three times engine.MaxOutput and a plan, and a run any number of attempts.
 const maxShown = 8 << 20
 
-// trim takes the output of the oldest steps away where all of it is too much.
+// trim takes output and plan of the oldest steps away where all of it is too much.
 func trim(steps []Step) {
 	left := maxShown
 	for i := range slices.Backward(steps) {
 		s := &steps[i]
-		left -= s.Stdout.size() + s.Stderr.size() + len(s.Body)
+		left -= s.Stdout.size() + s.Stderr.size() + len(s.Body) + planSize(s.Plan)
 		if left < 0 {
-			s.Stdout, s.Stderr, s.Body = s.Stdout.gone(), s.Stderr.gone(), nil
+			s.Stdout, s.Stderr, s.Body, s.Plan = s.Stdout.gone(), s.Stderr.gone(), nil, nil
 		}
 	}
+}
+
+// planSize is how long the texts of a plan are together, in bytes.
+func planSize(p *engine.Plan) int {
+	if p == nil {
+		return 0
+	}
+	n := len(p.Dir) + len(p.Path) + len(p.Write) + len(p.Method) + len(p.URL)
+	for _, text := range []*string{p.Stdin, p.Content, p.Body} {
+		if text != nil {
+			n += len(*text)
+		}
+	}
+	for _, text := range slices.Concat(p.Argv, p.Open) {
+		n += len(text)
+	}
+	for _, v := range slices.Concat(p.Env, p.Header) {
+		n += len(v.Name) + len(v.Value)
+	}
+	return n
 }
 
 // gone is the text with nothing left of it.
 func (t Text) gone() Text { return Text{Cut: t.Cut + int64(t.size())} }
 
-// Bounds of finding a run.
+// Bounds of finding a run, or an event.
 const (
 	minPrefix = 6   // characters of the beginning of its id
-	maxFound  = 100 // runs that are counted where several ids begin so
+	maxFound  = 100 // of them that are counted where several ids begin so
 )
 
 // find returns the run whose id begins with what was given.
@@ -95,11 +145,16 @@ func (l *Local) find(ctx context.Context, given string) (*engine.Run, error) {
 	case len(runs) == 0:
 		return nil, l.notFound(ctx, given, id)
 	}
-	many := fmt.Sprint(len(runs))
-	if len(runs) == maxFound {
+	return nil, ambiguous("runs", len(runs), given)
+}
+
+// ambiguous is the error for the beginning of several ids, n of which were found.
+func ambiguous(what string, n int, given string) error {
+	many := fmt.Sprint(n)
+	if n == maxFound {
 		many = fmt.Sprintf("%d or more", maxFound)
 	}
-	return nil, &Error{http.StatusConflict, fmt.Sprintf("the ids of %s runs begin with %q", many, given), "give more of it"}
+	return &Error{http.StatusConflict, fmt.Sprintf("the ids of %s %s begin with %q", many, what, given), "give more of it"}
 }
 
 // notFound is the error for an id that no run has. People take that of an event

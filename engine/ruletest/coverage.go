@@ -1,0 +1,188 @@
+package ruletest
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	"hookrun/engine"
+	"hookrun/engine/rules"
+)
+
+// Coverage is what tests have reached of the conditions of rules.
+type Coverage struct {
+	rules []*ruleCover
+	g     *rules.Generation
+}
+
+// ruleCover is Coverage of one rule.
+type ruleCover struct {
+	rule    *engine.Rule
+	matched bool
+	when    *spot // nil: it has no condition
+}
+
+// spot is a part of a condition.
+type spot struct {
+	text   string
+	offset int
+	yesNo  bool // it answers yes or no
+	t, f   bool // it was true, it was false
+	parts  []*spot
+}
+
+// Gap is what no test has reached.
+type Gap struct {
+	Rule  string
+	Place string // file:line:col
+	Text  string // the part of the condition; "": the rule as a whole
+	Msg   string
+}
+
+// NewCoverage makes a Coverage of rules that were loaded with Options.Dry.
+func NewCoverage(g *rules.Generation) *Coverage {
+	c := &Coverage{g: g}
+	nothing := engine.NewScope(blank())
+	for _, r := range g.Rules.Rules {
+		rc := &ruleCover{rule: r}
+		if r.When != nil {
+			rc.when = newSpot(r.When.Explain(nothing), "")
+		}
+		c.rules = append(c.rules, rc)
+	}
+	return c
+}
+
+// newSpot takes the shape of a condition from a tree of it. op is that of the node
+// above.
+func newSpot(n *engine.Node, op string) *spot {
+	s := &spot{text: n.Text, offset: n.Offset, yesNo: answers(n.Op) || joins(op)}
+	for _, p := range n.Parts {
+		s.parts = append(s.parts, newSpot(p, n.Op))
+	}
+	return s
+}
+
+// joins reports whether the operands of an operator answer yes or no.
+func joins(op string) bool { return slices.Contains([]string{"&&", "||", "and", "or", "not", "!"}, op) }
+
+// answers reports whether an operator or a function answers yes or no.
+func answers(op string) bool {
+	return joins(op) || slices.Contains([]string{
+		"==", "!=", "<", "<=", ">", ">=", "in", "not in", "matches", "contains", "startsWith", "endsWith",
+		"any", "all", "none", "one", "match", "hasPrefix", "hasSuffix",
+	}, op)
+}
+
+// add takes note of what one event reached.
+func (c *Coverage) add(made *engine.Rehearsal) {
+	for i := range made.Asked {
+		e := &made.Asked[i]
+		for _, rc := range c.rules {
+			if rc.rule.Name != e.Rule {
+				continue
+			}
+			rc.matched = rc.matched || e.Verdict.Outcome == engine.Matched
+			if rc.when != nil && e.When != nil {
+				rc.when.add(e.When)
+			}
+		}
+	}
+}
+
+func (s *spot) add(n *engine.Node) {
+	if n.Text != s.text || n.Offset != s.offset || len(n.Parts) != len(s.parts) {
+		return // a tree of another shape: it could not be drawn in full
+	}
+	switch {
+	case n.Rounds > 0:
+		s.t, s.f = s.t || n.Trues > 0, s.f || n.Trues < n.Rounds && n.State != engine.NodeError
+	case n.State == engine.NodeTrue:
+		s.t = true
+	case n.State == engine.NodeFalse:
+		s.f = true
+	}
+	for i, p := range n.Parts {
+		s.parts[i].add(p)
+	}
+}
+
+// Percent is how much of what there is to reach was reached, rounded down: of each
+// part of a condition that it was true and that it was false, of each rule without
+// a condition that it matched.
+func (c *Coverage) Percent() int {
+	reached, all := 0, 0
+	for _, rc := range c.rules {
+		if rc.when == nil {
+			all++
+			reached += one(rc.matched)
+			continue
+		}
+		for s := range rc.when.all() {
+			all += 2
+			reached += one(s.t) + one(s.f)
+		}
+	}
+	if all == 0 {
+		return 100
+	}
+	return 100 * reached / all
+}
+
+func one(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// all are the parts that answer yes or no.
+func (s *spot) all() iter.Seq[*spot] { return func(yield func(*spot) bool) { s.walk(yield) } }
+
+func (s *spot) walk(yield func(*spot) bool) bool {
+	if s.yesNo && !yield(s) {
+		return false
+	}
+	for _, p := range s.parts {
+		if !p.walk(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Gaps are what no test has reached, in the order of the rules.
+func (c *Coverage) Gaps() []Gap {
+	var gaps []Gap
+	for _, rc := range c.rules {
+		if !rc.matched {
+			gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: rc.rule.Place, Msg: "no test matches it"})
+		}
+		if rc.when == nil {
+			continue
+		}
+		for s := range rc.when.all() {
+			if msg := s.missing(); msg != "" {
+				gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: c.place(rc.rule.Name, s.offset), Text: s.text, Msg: msg})
+			}
+		}
+	}
+	return gaps
+}
+
+func (s *spot) missing() string {
+	switch {
+	case !s.t && !s.f:
+		return "never asked"
+	case !s.t:
+		return "never true"
+	case !s.f:
+		return "never false"
+	}
+	return ""
+}
+
+func (c *Coverage) place(rule string, offset int) string {
+	file, line, col := c.g.WhenAt(rule, offset)
+	return fmt.Sprintf("%s:%d:%d", file, line, col)
+}
