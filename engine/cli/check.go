@@ -4,12 +4,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"time"
 
 	"hookrun/engine/rules"
 	"hookrun/relay/filter"
 )
 
 const checkManual = `hookrun check -rules FILE [flags]
+hookrun check -rules FILE -against 24h [-data FOLDER] [flags]
 hookrun check -config relay.yaml
 
 Reads the rules as hookrun would, and prints every problem and warning on
@@ -18,10 +20,17 @@ standard error, each with file, line and column, and the likely mend. With
 could start are a problem then, where other machines reach the address. With
 -config it reads the file of a relay.
 
+With -against it then asks the rules about the events that came since, and says
+what they would decide otherwise than was decided, as hookrun replay does, and
+what in their conditions hardly is as meant: a field or header that never came, a
+number compared with a text, what was always true or always false, != where a
+field is missing. These are warnings.
+
 Examples:
   hookrun check -rules rules.yaml
   hookrun check -rules /etc/hookrun/rules
   hookrun check -rules rules.yaml -listen :8080
+  hookrun check -rules rules.yaml -against 24h -data /var/lib/hookrun
   hookrun check -config relay.yaml
 
 Exit codes: 0 the rules are good (there may be warnings), 1 they have a problem,
@@ -31,10 +40,14 @@ func checkCommand() command {
 	return command{name: "check", summary: "read the rules and print every problem", manual: checkManual, run: runCheck}
 }
 
-func runCheck(_ context.Context, p Process, c command, args []string) error {
+func runCheck(ctx context.Context, p Process, c command, args []string) error {
 	var paths list
 	var listen, config string
+	var since moment
+	var desk deskFlags
 	fs := flags(c)
+	desk.add(fs)
+	fs.Var(&since, "against", "also ask the rules about the events since this `TIME`: 24h, 7d, 2026-07-01 or RFC 3339")
 	fs.StringVar(&config, "config", "", "relay `FILE` to read in place of rules")
 	fs.StringVar(&listen, "listen", "", "check for a hookrun that listens on this `ADDRESS`")
 	fs.Var(&paths, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
@@ -60,7 +73,10 @@ func runCheck(_ context.Context, p Process, c command, args []string) error {
 		fmt.Fprintf(p.Stdout, ", %s", count(n, "warning"))
 	}
 	fmt.Fprintln(p.Stdout)
-	return nil
+	if time.Time(since).IsZero() {
+		return nil
+	}
+	return against(ctx, p, desk, time.Time(since), g)
 }
 
 // checkRelay reads the file of a relay. Flags about rules don't go with it.

@@ -29,6 +29,8 @@ type Process struct {
 
 	Hurry  <-chan struct{}  // closed by the second signal to end; nil: never
 	Reload <-chan os.Signal // a value asks to read the rules again; nil: never
+
+	tell func(*flag.FlagSet) // not nil: is told the flags of the command, which then does nothing
 }
 
 // command is one word behind hookrun.
@@ -37,11 +39,12 @@ type command struct {
 	summary string // one line for the list of commands
 	manual  string // what -h prints before the flags
 	run     func(ctx context.Context, p Process, c command, args []string) error
+	words   func() []command // those behind it, as "runs show"; nil: none
 }
 
 func commands() []command {
 	return []command{
-		runCommand(), relayCommand(), checkCommand(), runsCommand(), pauseCommand(), resumeCommand(), rejectedCommand(), sendCommand(), forwardCommand(), signCommand(), rulesCommand(), rollbackCommand(), versionCommand(),
+		runCommand(), relayCommand(), checkCommand(), testCommand(), recordCommand(), replayCommand(), explainCommand(), tryCommand(), runsCommand(), eventsCommand(), tailCommand(), statusCommand(), armCommand(), pauseCommand(), resumeCommand(), rejectedCommand(), sendCommand(), forwardCommand(), signCommand(), rulesCommand(), rollbackCommand(), printCommand(), versionCommand(),
 	}
 }
 
@@ -63,6 +66,10 @@ func Main(ctx context.Context, args []string, p Process) int {
 	}
 	if name == "help" {
 		return help(p, rest)
+	}
+	if name == completeWord {
+		complete(ctx, p, rest)
+		return exitOK
 	}
 	c, ok := find(name)
 	if !ok {
@@ -203,6 +210,10 @@ func printManual(p Process, c command, fs *flag.FlagSet) {
 // parse reads the flags. Words behind them are an error unless the command
 // takes up to words of them.
 func parse(p Process, c command, fs *flag.FlagSet, args []string, words int) error {
+	if p.tell != nil {
+		p.tell(fs)
+		return flag.ErrHelp
+	}
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

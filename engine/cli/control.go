@@ -25,10 +25,7 @@ func (r *running) openControl(ctx context.Context) (stop func()) {
 		r.log.Warn("hookrun runs, pause and resume can't reach this hookrun: there is no control socket", "err", err)
 		return func() {}
 	}
-	server := control.NewServer(&control.Local{
-		Store: r.store, Hands: r.engine, Live: r.engine, Rules: func() []string { return ruleNames(r.engine.Rules()) }, Since: time.Now(),
-		Relay: r.relay.Line,
-	}, r.log)
+	server := control.NewServer(r.desk, r.log)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -39,6 +36,45 @@ func (r *running) openControl(ctx context.Context) (stop func()) {
 	return func() {
 		cancel()
 		wg.Wait()
+	}
+}
+
+// newDesk is where people ask this hookrun, by way of the socket or of pages.
+func (r *running) newDesk() *control.Local {
+	listen := ""
+	if r.socket != nil {
+		listen = r.socket.Addr().String()
+	}
+	return &control.Local{
+		Store: r.store, Hands: r.engine, Live: r.engine, Since: time.Now(), Relay: r.relay.Line,
+		Names: func() []string { return ruleNames(r.engine.Rules()) }, Ruleset: r.engine.Rules,
+		Archive: archived{r.loader.archive}, Feed: r.feed, Gate: r.gate,
+		Health: func() control.Health { return control.Health(r.health()) },
+		About: control.About{
+			Version: version(), Listen: listen,
+			KeepAge: time.Duration(r.options.keepAge), KeepSize: int64(r.options.keepSize),
+		},
+	}
+}
+
+// healthEvery is how often hookrun's health is looked at for those who watch.
+const healthEvery = 2 * time.Second
+
+// tellHealth tells those who watch of changes of hookrun's health, until ctx ends.
+func (r *running) tellHealth(ctx context.Context) {
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	last := r.desk.Health()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if now := r.desk.Health(); now != last {
+			last = now
+			r.feed.Publish(control.Notice{Health: &now})
+		}
 	}
 }
 
@@ -83,8 +119,24 @@ func (f *deskFlags) readStore(ctx context.Context, p Process, fn func(control.De
 		return f.noStore(err)
 	}
 	fmt.Fprintf(p.Stderr, "hookrun: no hookrun answers on %s: this is what its store holds\n", f.data)
-	local := &control.Local{Store: reader, Rules: f.lastRules}
+	local := &control.Local{Store: reader, Names: f.lastRules, Archive: archived{openArchive(f.data)}, About: control.About{Version: version()}}
 	return errors.Join(fn(local), reader.Close())
+}
+
+// ask has fn ask the hookrun that runs, for what no other can answer.
+func (f *deskFlags) ask(ctx context.Context, c command, fn func(control.Desk) error) error {
+	client, err := control.Dial(ctx, f.data)
+	if errors.Is(err, control.ErrNoDaemon) {
+		return f.noneRuns(c)
+	}
+	if err == nil {
+		err = fn(client)
+	}
+	return deskError(c, err)
+}
+
+func (f *deskFlags) noneRuns(c command) error {
+	return withHint(fmt.Errorf("%s: no hookrun runs on %s", c.name, f.data), "start one, as with hookrun -rules rules.yaml -data %s, or name its folder with -data", f.data)
 }
 
 func (f *deskFlags) noStore(err error) error {
@@ -128,7 +180,7 @@ func (f *deskFlags) changeStore(ctx context.Context, p Process, fn func(control.
 	var wg sync.WaitGroup
 	var served error
 	wg.Go(func() { served = s.Serve(serving) })
-	err = fn(&control.Local{Store: s, Hands: control.Stopped{Store: s}, Rules: f.lastRules})
+	err = fn(&control.Local{Store: s, Hands: control.Stopped{Store: s}, Names: f.lastRules, Archive: archived{openArchive(f.data)}, About: control.About{Version: version()}})
 	stop()
 	wg.Wait()
 	if err = errors.Join(err, served); err == nil {
@@ -194,12 +246,22 @@ func parseWords(p Process, c command, fs *flag.FlagSet, args []string, most int)
 
 // parseID is parseWords for a command that takes the id of a run.
 func parseID(p Process, c command, fs *flag.FlagSet, args []string) (id string, err error) {
+	return parseOne(p, c, fs, args, "the id of a run", "hookrun runs lists them")
+}
+
+// parseEventID is parseWords for a command that takes the id of an event.
+func parseEventID(p Process, c command, fs *flag.FlagSet, args []string) (id string, err error) {
+	return parseOne(p, c, fs, args, "the id of an event", "hookrun events lists them")
+}
+
+// parseOne is parseWords for a command that takes one word.
+func parseOne(p Process, c command, fs *flag.FlagSet, args []string, what, hint string) (word string, err error) {
 	words, err := parseWords(p, c, fs, args, 1)
 	if err != nil {
 		return "", err
 	}
 	if len(words) == 0 {
-		return "", &usageError{c.name + ": the id of a run is missing", "hookrun runs lists them"}
+		return "", &usageError{fmt.Sprintf("%s: %s is missing", c.name, what), hint}
 	}
 	return words[0], nil
 }

@@ -3,18 +3,26 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/rogpeppe/go-internal/diff"
+
+	"hookrun/engine/control"
 	"hookrun/engine/rules"
 )
 
 const rulesManual = `hookrun rules [-data FOLDER]
+hookrun rules accept [HASH] [-data FOLDER]
 
 Lists the generations of rules that were in force, the newest first: number,
 since when, files. * marks the one that stands in the files now. hookrun
-rollback goes back to one.
+rollback goes back to one. Rules that on_reload holds come first, with what
+they would have decided otherwise in the last day.
+
+  accept   put the rules in force that are held: hookrun rules accept -h
 
 Example:
   hookrun rules -data /var/lib/hookrun
@@ -22,10 +30,14 @@ Example:
 Exit codes: 0 done, 1 there is none, 2 wrong usage.`
 
 func rulesCommand() command {
-	return command{name: "rules", summary: "list the generations of rules that were in force", manual: rulesManual, run: runRules}
+	return command{name: "rules", summary: "list the generations of rules that were in force", manual: rulesManual, run: runRules, words: func() []command { return []command{acceptCommand()} }}
 }
 
-func runRules(_ context.Context, p Process, c command, args []string) error {
+func runRules(ctx context.Context, p Process, c command, args []string) error {
+	if len(args) > 0 && args[0] == "accept" {
+		sub := acceptCommand()
+		return sub.run(ctx, p, sub, args[1:])
+	}
 	var data string
 	fs := flags(c)
 	dataFlag(fs, &data)
@@ -39,6 +51,9 @@ func runRules(_ context.Context, p Process, c command, args []string) error {
 	if len(entries) == 0 {
 		return withHint(fmt.Errorf("%s holds no generation of rules", data), "-data names the folder that hookrun runs with")
 	}
+	if err := printHeld(ctx, screenOf(p.Stdout), data); err != nil {
+		return deskError(c, err)
+	}
 	for _, e := range entries {
 		mark := " "
 		if e.Current {
@@ -47,6 +62,97 @@ func runRules(_ context.Context, p Process, c command, args []string) error {
 		fmt.Fprintf(p.Stdout, "%s%4d  %s  %s\n", mark, e.N, e.At.Local().Format(time.DateTime), strings.Join(e.Paths, " "))
 	}
 	return nil
+}
+
+// archived is an archive as people see it.
+type archived struct{ archive *rules.Archive }
+
+// Generations implements control.Archive.
+func (a archived) Generations() ([]control.Generation, error) {
+	entries, err := a.archive.List()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]control.Generation, 0, len(entries))
+	var newer []rules.File
+	for i, e := range entries {
+		files, err := a.archive.Load(e.N)
+		if err != nil {
+			continue // it was pruned meanwhile
+		}
+		if len(all) > 0 {
+			all[len(all)-1].Diff = diffFiles(files, newer)
+		}
+		newer = files
+		all = append(all, control.Generation{N: e.N, Hash: e.Hash, At: e.At, Files: e.Paths, Current: i == 0})
+	}
+	return all, nil
+}
+
+// diffFiles is what became of the older files, as a unified diff.
+func diffFiles(older, newer []rules.File) string {
+	var out strings.Builder
+	for _, f := range newer {
+		out.Write(diff.Diff(f.Path, contentOf(older, f.Path), f.Path, f.Data))
+	}
+	for _, f := range older {
+		if contentOf(newer, f.Path) == nil {
+			out.Write(diff.Diff(f.Path, f.Data, f.Path, nil))
+		}
+	}
+	return out.String()
+}
+
+// contentOf is what the file of that path holds; nil: it is not among them.
+func contentOf(files []rules.File, path string) []byte {
+	for _, f := range files {
+		if f.Path == path {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+// maxSourceLines bounds the lines of one rule that are shown.
+const maxSourceLines = 200
+
+// Source implements control.Archive.
+func (a archived) Source() func(place string) string {
+	lines := map[string][]string{} // by path
+	if entries, err := a.archive.List(); err == nil && len(entries) > 0 {
+		files, err := a.archive.Load(entries[0].N)
+		if err != nil {
+			files = nil // it was pruned meanwhile
+		}
+		for _, f := range files {
+			lines[f.Path] = strings.Split(string(f.Data), "\n")
+		}
+	}
+	return func(place string) string {
+		i := strings.LastIndexByte(place, ':')
+		if i < 0 {
+			return ""
+		}
+		path, err := filepath.Abs(place[:i])
+		if err != nil {
+			return ""
+		}
+		line, err := strconv.Atoi(place[i+1:])
+		if of := lines[path]; err == nil && 0 < line && line <= len(of) {
+			return block(of[line-1:])
+		}
+		return ""
+	}
+}
+
+// block is the first line and those that belong to it: they are further in.
+func block(lines []string) string {
+	indent := func(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
+	n := 1
+	for n < min(len(lines), maxSourceLines) && (strings.TrimSpace(lines[n]) == "" || indent(lines[n]) > indent(lines[0])) {
+		n++
+	}
+	return strings.TrimRight(strings.Join(lines[:n], "\n"), " \r\n")
 }
 
 const rollbackManual = `hookrun rollback -rules FILE [flags] [N]

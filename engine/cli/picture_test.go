@@ -33,6 +33,8 @@ type drawing struct {
 
 func (d *drawing) Kind() string { return "exec" }
 
+func (*drawing) Plan(engine.Input) (engine.Plan, error) { return engine.Plan{}, nil }
+
 func (d *drawing) Do(ctx context.Context, in engine.Input) (engine.Output, error) {
 	from := d.now()
 	var err error

@@ -61,26 +61,11 @@ func runRejected(ctx context.Context, p Process, c command, args []string) error
 	return printRejected(screenOf(p.Stdout), found, asJSON)
 }
 
-// rejectedJSON is a rejection as -json prints it.
-type rejectedJSON struct {
-	ID       string    `json:"id"`
-	Received time.Time `json:"received"`
-	Source   string    `json:"source"`
-	Remote   string    `json:"remote,omitempty"`
-	Bucket   string    `json:"bucket"`
-	Method   string    `json:"method"`
-	Path     string    `json:"path"`
-	Headers  []string  `json:"headers"` // names
-	Size     int       `json:"size"`
-	Reason   string    `json:"reason"`
-	Likely   string    `json:"likely,omitempty"`
-}
-
 func printRejected(out screen, found []engine.Rejection, asJSON bool) error {
 	for _, r := range found {
 		if !asJSON {
 			printRejection(out, r)
-		} else if err := out.json(rejectedJSON(r)); err != nil {
+		} else if err := out.json(r); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ type relayOptions struct {
 }
 
 func relayCommand() command {
-	return command{name: "relay", summary: "be a relay of your own: public URLs for machines without", manual: relayManual, run: runRelay}
+	return command{name: "relay", summary: "be a relay of your own: public URLs for machines without", manual: relayManual, run: runRelay, words: relayWords}
 }
 
 func runRelay(ctx context.Context, p Process, c command, args []string) error {

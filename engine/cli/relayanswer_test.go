@@ -133,6 +133,8 @@ type taking time.Duration
 
 func (taking) Kind() string { return "exec" }
 
+func (taking) Plan(engine.Input) (engine.Plan, error) { return engine.Plan{}, nil }
+
 func (d taking) Do(ctx context.Context, _ engine.Input) (engine.Output, error) {
 	t := time.NewTimer(time.Duration(d))
 	defer t.Stop()

@@ -59,7 +59,7 @@ func pickWord(ctx context.Context, p Process, before string, commands []command,
 }
 
 // listOr returns what runs a command that lists where no other word follows it.
-func listOr(list func(context.Context, Process, command, []string) error, words func() []command) func(context.Context, Process, command, []string) error {
+func listOr(list func(context.Context, Process, command, []string) error) func(context.Context, Process, command, []string) error {
 	return func(ctx context.Context, p Process, c command, args []string) error {
 		switch {
 		case len(args) == 0 || strings.HasPrefix(args[0], "-"):
@@ -67,7 +67,7 @@ func listOr(list func(context.Context, Process, command, []string) error, words 
 		case args[0] == "list":
 			return list(ctx, p, c, args[1:])
 		}
-		return pickWord(ctx, p, c.name, words(), args, "list")
+		return pickWord(ctx, p, c.name, c.words(), args, "list")
 	}
 }
 

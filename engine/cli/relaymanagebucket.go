@@ -96,14 +96,14 @@ Examples:
 Exit codes: 0 done, 1 it could not, 2 wrong usage.`
 
 func relayBucketsCommand() command {
-	return command{name: "relay buckets", manual: relayBucketsManual, run: listOr(runRelayBuckets, func() []command {
+	return command{name: "relay buckets", manual: relayBucketsManual, run: listOr(runRelayBuckets), words: func() []command {
 		return []command{
 			{name: "relay buckets create", manual: relayBucketsCreateManual, run: runRelayBucketsCreate},
 			{name: "relay buckets show", manual: relayBucketsShowManual, run: runRelayBucketsShow},
 			{name: "relay buckets update", manual: relayBucketsUpdateManual, run: runRelayBucketsUpdate},
 			{name: "relay buckets delete", manual: relayBucketsDeleteManual, run: runRelayBucketsDelete},
 		}
-	})}
+	}}
 }
 
 func runRelayBuckets(ctx context.Context, p Process, c command, args []string) error {

@@ -47,9 +47,9 @@ Examples:
 Exit codes: 0 done, 1 it could not, 2 wrong usage.`
 
 func relayClientsCommand() command {
-	return command{name: "relay clients", manual: relayClientsManual, run: listOr(runRelayClients, func() []command {
+	return command{name: "relay clients", manual: relayClientsManual, run: listOr(runRelayClients), words: func() []command {
 		return []command{{name: "relay clients forget", manual: relayClientsForgetManual, run: runRelayClientsForget}}
-	})}
+	}}
 }
 
 func runRelayClients(ctx context.Context, p Process, c command, args []string) error {

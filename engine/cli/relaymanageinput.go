@@ -73,13 +73,13 @@ Exit codes: 0 done, 1 it could not, 2 wrong usage.`
 const anyAnswer = "any"
 
 func relayInputsCommand() command {
-	return command{name: "relay inputs", manual: relayInputsManual, run: listOr(runRelayInputs, func() []command {
+	return command{name: "relay inputs", manual: relayInputsManual, run: listOr(runRelayInputs), words: func() []command {
 		return []command{
 			{name: "relay inputs create", manual: relayInputsCreateManual, run: runRelayInputsCreate},
 			{name: "relay inputs update", manual: relayInputsUpdateManual, run: runRelayInputsUpdate},
 			{name: "relay inputs delete", manual: relayInputsDeleteManual, run: runRelayInputsDelete},
 		}
-	})}
+	}}
 }
 
 // bucketFlags are those of commands that look at buckets of a relay.

@@ -55,13 +55,13 @@ Exit codes: 0 ended by a signal, 1 the relay did not answer for a minute, or ref
 const maxPathColumn = 40
 
 func relayLogsCommand() command {
-	return command{name: "relay logs", manual: relayLogsManual, run: listOr(runRelayLogs, func() []command {
+	return command{name: "relay logs", manual: relayLogsManual, run: listOr(runRelayLogs), words: func() []command {
 		return []command{
 			{name: "relay logs show", manual: relayLogsShowManual, run: runRelayLogsShow},
 			{name: "relay logs resend", manual: relayLogsResendManual, run: runRelayLogsResend},
 			{name: "relay logs follow", manual: relayLogsFollowManual, run: runRelayLogsFollow},
 		}
-	})}
+	}}
 }
 
 // relayLogsOptions are the flags of relay logs.

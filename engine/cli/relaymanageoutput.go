@@ -70,13 +70,13 @@ Examples:
 Exit codes: 0 done, 1 it could not, 2 wrong usage.`
 
 func relayOutputsCommand() command {
-	return command{name: "relay outputs", manual: relayOutputsManual, run: listOr(runRelayOutputs, func() []command {
+	return command{name: "relay outputs", manual: relayOutputsManual, run: listOr(runRelayOutputs), words: func() []command {
 		return []command{
 			{name: "relay outputs create", manual: relayOutputsCreateManual, run: runRelayOutputsCreate},
 			{name: "relay outputs update", manual: relayOutputsUpdateManual, run: runRelayOutputsUpdate},
 			{name: "relay outputs delete", manual: relayOutputsDeleteManual, run: runRelayOutputsDelete},
 		}
-	})}
+	}}
 }
 
 // outputRow is an output and the bucket that it belongs to.

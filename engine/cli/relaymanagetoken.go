@@ -72,14 +72,14 @@ Examples:
 Exit codes: 0 done, 1 it could not, 2 wrong usage.`
 
 func relayTokensCommand() command {
-	return command{name: "relay tokens", manual: relayTokensManual, run: listOr(runRelayTokens, func() []command {
+	return command{name: "relay tokens", manual: relayTokensManual, run: listOr(runRelayTokens), words: func() []command {
 		return []command{
 			{name: "relay tokens create", manual: relayTokensCreateManual, run: runRelayTokensCreate},
 			{name: "relay tokens disable", manual: relayTokensDisableManual, run: withToken(setActive(false))},
 			{name: "relay tokens enable", manual: relayTokensEnableManual, run: withToken(setActive(true))},
 			{name: "relay tokens delete", manual: relayTokensDeleteManual, run: withToken(deleteToken)},
 		}
-	})}
+	}}
 }
 
 func runRelayTokens(ctx context.Context, p Process, c command, args []string) error {

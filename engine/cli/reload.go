@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"hookrun/engine/metrics"
 	"hookrun/engine/rules"
 	"hookrun/engine/verify"
 )
@@ -24,6 +25,9 @@ type loader struct {
 
 	// told is the fingerprint of the files that the start read.
 	told string
+
+	// refused says that the start did not take what the files hold.
+	refused bool
 }
 
 func newLoader(p Process, o runOptions, client *http.Client, log *slog.Logger) *loader {
@@ -110,6 +114,7 @@ func (l *loader) first() (*rules.Generation, error) {
 	if g, _ = rules.Parse(files, l.options); g == nil { // a secret or a folder of theirs is gone, say: the file's own problems are the news
 		return nil, exitError(exitFailed)
 	}
+	l.refused = true
 	l.log.Error("the rules have problems; going on with the last good ones", "generation", entry.N, "of", entry.At.Local().Format(time.DateTime))
 	return g, nil
 }
@@ -134,18 +139,21 @@ func printProblems(p Process, problems []rules.Problem) {
 // reload reads the rules again when they change, until ctx ends.
 func (r *running) reload(ctx context.Context, p Process) {
 	r.loader.keep(r.first)
-	current := r.first
+	r.metrics.InForce(r.first.Rules, time.Now())
+	if r.loader.refused {
+		r.metrics.Reload(metrics.ReloadRefused)
+	}
 	w := rules.NewWatcher(rules.WatchOptions{
 		Paths: r.options.rules, Load: r.loader.load, Loaded: r.loader.told, Log: r.log,
-		Also: func() []string { return current.SecretFiles },
+		Also: func() []string { return r.gate.current().SecretFiles },
 		Changed: func(g *rules.Generation, problems []rules.Problem) {
 			r.loader.tell(problems)
 			if g == nil {
+				r.metrics.Reload(metrics.ReloadRefused)
 				r.log.Error("rules are refused, those before go on", "problems", countErrors(problems))
 				return
 			}
-			r.swap(current, g)
-			current = g
+			r.gate.offer(ctx, g)
 		},
 	})
 	var wg sync.WaitGroup
@@ -180,6 +188,8 @@ func kickOn(ctx context.Context, p Process, w *rules.Watcher) {
 func (r *running) swap(old, g *rules.Generation) {
 	r.engine.SetRules(g.Rules)
 	r.relay.set(g.Relay)
+	r.metrics.InForce(g.Rules, time.Now())
+	r.metrics.Reload(metrics.ReloadOK)
 	added, changed, removed := rules.Diff(old.Rules, g.Rules)
 	for _, name := range added {
 		r.log.Info("rule added", "rule", name)
@@ -193,6 +203,7 @@ func (r *running) swap(old, g *rules.Generation) {
 	for _, name := range rules.DiffBuckets(old, g) {
 		r.log.Info("bucket changed", "bucket", name)
 	}
+	r.tellAdmin(old.Admin, g.Admin)
 	r.loader.keep(g)
 	if r.socket == nil && !g.Relay.Configured() {
 		r.log.Warn("no webhooks come in: the rules name no relay any more, and hookrun was started without -listen; start it again to listen")

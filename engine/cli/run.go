@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"hookrun/actions"
 	"hookrun/engine"
 	"hookrun/engine/control"
+	"hookrun/engine/metrics"
 	"hookrun/engine/rules"
 	"hookrun/engine/store"
 	"hookrun/relay/server"
@@ -37,6 +39,9 @@ Receives webhooks and runs what the rules say, until it is told to end.
 Webhooks come from the relay that the rules file configures, or that RELAY_KEY
 and RELAY_SECRET give access to; with -listen also over HTTP on this machine.
 With no relay and no -listen they are taken on ` + defaultListen + `.
+
+The dashboard is at http://` + defaultAdmin + `/, for whoever is on this machine,
+unless the rules give it a token. -admin takes another address, or none.
 
 The rules are read again when they change, or on SIGHUP. Rules with a problem
 are refused and the rules before them go on.
@@ -58,6 +63,7 @@ type runOptions struct {
 	rules          list
 	listen, data   string
 	metrics        string
+	admin          adminFlag
 	logFormat      string
 	verbose        bool
 	grace          span
@@ -71,11 +77,12 @@ func runCommand() command {
 }
 
 func runRun(ctx context.Context, p Process, c command, args []string) error {
-	o := runOptions{grace: span(engine.DefaultGrace), keepAge: span(store.DefaultKeepAge), keepSize: store.DefaultKeepSize}
+	o := runOptions{grace: span(engine.DefaultGrace), keepAge: span(store.DefaultKeepAge), keepSize: store.DefaultKeepSize, admin: adminFlag{address: defaultAdmin}}
 	fs := flags(c)
 	fs.Var(&o.rules, "rules", "rules `FILE`, or folder of *.yaml; may be repeated")
 	fs.StringVar(&o.listen, "listen", "", "also take webhooks over HTTP on this `ADDRESS`")
 	fs.StringVar(&o.metrics, "metrics", "", "serve /metrics for Prometheus, and /healthz, on this `ADDRESS`: one that strangers don't reach")
+	fs.Var(&o.admin, "admin", "the dashboard's `ADDRESS`, \"\" for none; beyond this machine it needs a token, see admin: of the rules")
 	fs.StringVar(&o.logFormat, "log", "text", "log `FORMAT`: text or json")
 	fs.BoolVar(&o.verbose, "v", false, "log more: rules that did not match and why, steps")
 	fs.Var(&o.grace, "grace", "how long running commands may go on at the end: a `TIME` such as 30s")
@@ -147,11 +154,16 @@ type running struct {
 	options   runOptions
 	loader    *loader
 	first     *rules.Generation
+	gate      *gate
 	store     *store.Store
 	engine    *engine.Engine
 	intake    *server.Server
 	socket    net.Listener // nil: no intake
 	watched   net.Listener // of -metrics; nil: none
+	dashboard *dashboard   // nil: none
+	metrics   *metrics.Metrics
+	feed      *control.Feed
+	desk      *control.Local // made once the engine is open
 	relay     *relayLink
 	client    *http.Client
 	hurry     chan struct{} // closed by skipWaits
@@ -167,6 +179,8 @@ func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) erro
 	hurry := make(chan struct{})
 	r := &running{log: log, options: o, hurry: hurry, skipWaits: sync.OnceFunc(func() { close(hurry) }), client: &http.Client{Transport: newTransport()}}
 	defer r.client.CloseIdleConnections()
+	r.feed = &control.Feed{}
+	r.metrics = metrics.New(metrics.Build{Version: version(), Go: runtime.Version()})
 	var err error
 	r.loader = newLoader(p, o, r.client, log)
 	if r.first, err = r.loader.first(); err != nil {
@@ -174,6 +188,7 @@ func daemon(ctx context.Context, p Process, o runOptions, log *slog.Logger) erro
 	}
 	r.store, err = store.Open(ctx, store.Options{
 		Dir: o.data, Log: log, KeepAge: time.Duration(o.keepAge), KeepSize: int64(o.keepSize), FreshOnCorrupt: o.onCorruptFresh,
+		OnCommit: r.metrics.Commit,
 	})
 	if err == nil {
 		err = r.withStore(ctx, p)
@@ -226,9 +241,30 @@ func (r *running) passHurry(ctx context.Context, hurry <-chan struct{}) {
 	}
 }
 
-// withEngine recovers, opens the port and runs the engine for as long as
-// anything may come in.
+// withEngine recovers, opens the ports and runs the engine for as long as anything
+// may come in.
 func (r *running) withEngine(ctx context.Context, p Process) error {
+	if err := r.openEngine(ctx); err != nil {
+		return err
+	}
+	if err := r.openPorts(ctx); err != nil {
+		r.closePorts()
+		return err
+	}
+	r.desk = r.newDesk()
+	stopDesk, err := r.openDesk(ctx)
+	if err != nil {
+		r.closePorts()
+		return err
+	}
+	err = r.work(ctx, p)
+	stopDesk()
+	r.log.Info("stopped", "waiting", r.engine.Waiting())
+	return err
+}
+
+// openEngine recovers.
+func (r *running) openEngine(ctx context.Context) error {
 	temp, err := tempDir(r.options.data)
 	if err != nil {
 		return err
@@ -241,42 +277,77 @@ func (r *running) withEngine(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
+	r.gate = r.openGate(ctx)
 	r.engine, err = engine.Open(ctx, engine.Options{
 		Store: r.store, Rules: r.first.Rules, Log: r.log, Grace: time.Duration(r.options.grace),
 		TempDir: temp, DetachDir: detached, Instance: instance, Hurry: r.hurry, Reap: actions.KillLeftover,
+		OnEvent: each(r.metrics.Event, r.feed.Event), OnReject: each(r.metrics.Rejected, r.feed.Rejected), OnChange: each(r.metrics.Run, r.feed.Run),
 	})
 	if err != nil {
 		return err
 	}
 	r.relay = newRelayLink(linkOptions{answers: r.answers(), client: r.client, log: r.log, hurry: r.hurry, instance: instance})
 	r.relay.set(r.first.Relay)
+	return nil
+}
+
+// openPorts opens those of -metrics, of the intake and of the dashboard.
+func (r *running) openPorts(ctx context.Context) (err error) {
 	if r.watched, err = watched(ctx, r.options.metrics); err != nil {
 		return err
 	}
 	if err := r.listen(ctx); err != nil {
-		if r.watched != nil {
-			r.watched.Close()
-		}
 		return err
 	}
+	return r.listenAdmin(ctx)
+}
+
+// openDesk answers people until stop is called: at the dashboard and the control
+// socket, with or without either.
+func (r *running) openDesk(ctx context.Context) (stop func(), err error) {
+	stopDashboard, err := r.openDashboard(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stopControl := r.openControl(ctx)
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { r.tellHealth(telling) })
+	return func() {
+		stopDashboard()
+		stopControl()
+		stopTelling()
+		wg.Wait()
+	}, nil
+}
+
+// work runs the engine until ctx ends or the intake fails, and what runs then has
+// ended and is told of.
+func (r *running) work(ctx context.Context, p Process) error {
 	working, stopWork := context.WithCancel(ctx)
 	defer stopWork()
-	var wg sync.WaitGroup
-	stopControl := r.openControl(ctx)
 	answering, stopAnswers := context.WithCancel(context.WithoutCancel(ctx)) // what still runs is told of too
 	defer stopAnswers()
-	var answered sync.WaitGroup
-	answered.Go(func() { r.relay.answer(answering) })
-	wg.Go(func() { r.engine.Run(working) }) // starts nothing new once ctx ends
+	var work, answers sync.WaitGroup
+	answers.Go(func() { r.relay.answer(answering) })
+	work.Go(func() { r.engine.Run(working) }) // starts nothing new once ctx ends
 	r.greet()
-	err = r.takeIn(ctx, p)
+	err := r.takeIn(ctx, p)
 	stopWork() // where the intake failed ctx goes on
-	wg.Wait()
+	work.Wait()
 	stopAnswers()
-	answered.Wait()
-	stopControl()
-	r.log.Info("stopped", "waiting", r.engine.Waiting())
+	answers.Wait()
 	return err
+}
+
+// closePorts closes what was opened before a start that fails.
+func (r *running) closePorts() {
+	for _, ln := range []net.Listener{r.watched, r.socket} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+	r.dashboard.close()
 }
 
 // tempDir makes the folder for what steps need while they run, empty: what a
@@ -394,7 +465,7 @@ func (r *running) takeIn(ctx context.Context, p Process) error {
 	wg.Go(func() { r.relay.take(ctx) })
 	wg.Go(func() { r.reload(ctx, p) })
 	if r.watched != nil {
-		w := &watching{health: r.health, gauges: newGauges(r.engine, r.relay), log: r.log}
+		w := &watching{health: r.health, metrics: r.scrapes(), log: r.log}
 		wg.Go(func() { w.serve(ctx, r.watched) })
 	}
 	wg.Go(func() {

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 const runsManual = `hookrun runs [flags]
-hookrun runs show|logs|retry|cancel ID [flags]
+hookrun runs show|logs|retry|cancel|release ID [flags]
 
 Lists runs, the newest first: id, state, rule and in brackets the key of its
 concurrency, when its event came, attempts begun, how long it took or when it
@@ -24,6 +25,7 @@ goes on, and why it is as it is.
   logs ID     what its commands printed; -f follows one that is running
   retry ID    queue a finished one again
   cancel ID   end one that waits or runs
+  release ID  let one go that hookrun arm holds
 
 An id may be given by its beginning, as it is listed. Each word has a manual:
 hookrun runs show -h.
@@ -34,26 +36,33 @@ in it, which only its user and root can open. Where none runs, the store is read
 Examples:
   hookrun runs
   hookrun runs -rule deploy -state failed,cancelled -since 24h
-  hookrun runs -since 2026-07-01T12:00:00Z -json
+  hookrun runs -since 2026-07-01T12:00:00Z -until 2026-07-01T13:00:00Z -json
+  hookrun runs -event 0197f3c2-8a1b-7a2c
   hookrun runs -summary -limit 5
 
 Exit codes: 0 done, also where there is no run, 1 it could not, 2 wrong usage.`
 
 func runsCommand() command {
-	return command{name: "runs", summary: "list runs, look into one, retry or cancel it", manual: runsManual, run: runRuns}
+	return command{name: "runs", summary: "list runs, look into one, retry or cancel it", manual: runsManual, run: runRuns, words: runsWords}
 }
 
 // runsWords are the commands behind runs.
 func runsWords() []command {
-	return []command{showCommand(), logsCommand(), retryCommand(), cancelCommand()}
+	return []command{showCommand(), logsCommand(), retryCommand(), cancelCommand(), releaseCommand()}
 }
 
 func runRuns(ctx context.Context, p Process, c command, args []string) error {
+	return runWords(ctx, p, c, args, runsWords(), runList)
+}
+
+// runWords runs the command behind the word that args begin with; list where they
+// begin with none.
+func runWords(ctx context.Context, p Process, c command, args []string, subs []command, list func(context.Context, Process, command, []string) error) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		return runList(ctx, p, c, args)
+		return list(ctx, p, c, args)
 	}
 	var words []string
-	for _, sub := range runsWords() {
+	for _, sub := range subs {
 		_, word, _ := strings.Cut(sub.name, " ")
 		if word == args[0] {
 			return sub.run(ctx, p, sub, args[1:])
@@ -63,45 +72,78 @@ func runRuns(ctx context.Context, p Process, c command, args []string) error {
 	hint := engine.Nearest(args[0], slices.Clone(words))
 	switch {
 	case strings.Trim(args[0], "0123456789abcdef-") == "":
-		hint = "hookrun runs show " + args[0]
+		hint = "hookrun " + c.name + " show " + args[0]
 	case hint == "":
-		hint = "the words are " + strings.Join(words, ", ") + "; without one, runs are listed"
+		hint = "the words are " + strings.Join(words, ", ") + "; without one, " + c.name + " are listed"
 	}
-	return &usageError{fmt.Sprintf("runs: unknown word %q", args[0]), hint}
+	return &usageError{fmt.Sprintf("%s: unknown word %q", c.name, args[0]), hint}
 }
 
-// maxListed bounds the runs of one list: a table is made of all of them.
+// maxListed bounds what one list has: a table is made of all of it.
 const maxListed = 10_000
 
-// listOptions are the flags of runs.
-type listOptions struct {
-	desk          deskFlags
-	rule          string
-	states        list
-	since         moment
-	limit         int
-	json, summary bool
+// filterFlags are those that lists of runs and of events have.
+type filterFlags struct {
+	desk  deskFlags
+	rule  string
+	since moment
+	until moment
+	limit int
+	json  bool
 }
 
-func runList(ctx context.Context, p Process, c command, args []string) error {
-	var o listOptions
-	fs := flags(c)
-	o.desk.add(fs)
-	fs.StringVar(&o.rule, "rule", "", "only runs of this `RULE`")
-	fs.Var(&o.states, "state", "only runs in this `STATE`; several with commas")
-	fs.Var(&o.since, "since", "only runs created since this `TIME`: 24h, 7d, 2026-07-01 or RFC 3339")
-	fs.IntVar(&o.limit, "limit", engine.DefaultRunLimit, "at most `N` runs")
-	fs.BoolVar(&o.json, "json", false, "print one JSON object a line")
-	fs.BoolVar(&o.summary, "summary", false, "then print how many runs ended how since hookrun was started, how many wait, what is paused")
+// add adds them. came is what is told of since a time.
+func (f *filterFlags) add(fs *flag.FlagSet, what, came string) {
+	f.desk.add(fs)
+	fs.StringVar(&f.rule, "rule", "", "only "+what+" of this `RULE`")
+	fs.Var(&f.since, "since", "only "+what+" "+came+" since this `TIME`: 24h, 7d, 2026-07-01 or RFC 3339")
+	fs.Var(&f.until, "until", "only "+what+" "+came+" before this `TIME`, as of -since")
+	fs.IntVar(&f.limit, "limit", engine.DefaultRunLimit, "at most `N` "+what)
+	fs.BoolVar(&f.json, "json", false, "print one JSON object a line")
+}
+
+// parse reads the flags of a list.
+func (f *filterFlags) parse(p Process, c command, fs *flag.FlagSet, args []string) error {
 	words, err := parseWords(p, c, fs, args, 1)
 	if err != nil {
 		return err
 	}
 	if len(words) > 0 {
-		return &usageError{fmt.Sprintf("runs: unexpected argument %q", words[0]), "flags stand behind the word: hookrun runs show ID -data FOLDER"}
+		return &usageError{fmt.Sprintf("%s: unexpected argument %q", c.name, words[0]), fmt.Sprintf("flags stand behind the word: hookrun %s show ID -data FOLDER", c.name)}
 	}
-	if o.limit < 1 || o.limit > maxListed {
-		return &usageError{fmt.Sprintf("runs: -limit=%d is not between 1 and %d", o.limit, maxListed), ""}
+	if f.limit < 1 || f.limit > maxListed {
+		return &usageError{fmt.Sprintf("%s: -limit=%d is not between 1 and %d", c.name, f.limit, maxListed), ""}
+	}
+	return nil
+}
+
+// split are the words of a flag, which may have several with commas.
+func split[W ~string](flag list) (all []W) {
+	for _, words := range flag {
+		for word := range strings.SplitSeq(words, ",") {
+			all = append(all, W(strings.TrimSpace(word)))
+		}
+	}
+	return all
+}
+
+// listOptions are the flags of runs.
+type listOptions struct {
+	filterFlags
+	event   string
+	states  list
+	summary bool
+}
+
+func runList(ctx context.Context, p Process, c command, args []string) error {
+	var o listOptions
+	fs := flags(c)
+	o.add(fs, "runs", "created")
+	fs.StringVar(&o.event, "event", "", "only runs of the event of this `ID`")
+	fs.Var(&o.states, "state", "only runs in this `STATE`; several with commas")
+	fs.BoolVar(&o.summary, "summary", false, "then print how many runs ended how since hookrun was started, how many wait, what is paused")
+	if err := o.parse(p, c, fs, args); err != nil {
+		return err
 	}
 	return o.desk.read(ctx, p, c, func(d control.Desk) error {
 		return o.print(ctx, d, screenOf(p.Stdout), p.Stderr)
@@ -110,13 +152,7 @@ func runList(ctx context.Context, p Process, c command, args []string) error {
 
 // query is what the flags ask for.
 func (o *listOptions) query() control.Query {
-	q := control.Query{Rule: o.rule, Since: time.Time(o.since)}
-	for _, states := range o.states {
-		for state := range strings.SplitSeq(states, ",") {
-			q.States = append(q.States, engine.State(strings.TrimSpace(state)))
-		}
-	}
-	return q
+	return control.Query{Event: o.event, Rule: o.rule, Since: time.Time(o.since), Until: time.Time(o.until), States: split[engine.State](o.states)}
 }
 
 func (o *listOptions) print(ctx context.Context, d control.Desk, out screen, stderr io.Writer) error {
@@ -251,6 +287,9 @@ func (o *listOptions) printSummary(ctx context.Context, d control.Desk, out scre
 		out.line(fmt.Sprintf("rejected: %d, hookrun rejected says why", s.Rejected))
 	}
 	out.line(fmt.Sprintf("waiting: %d", s.Waiting))
+	if s.Held > 0 {
+		out.line(fmt.Sprintf("held: %d, hookrun arm lists what waits for a person", s.Held))
+	}
 	out.line(pausedLine(s.Paused))
 	if s.Relay != "" {
 		out.line("relay: " + s.Relay)

@@ -18,6 +18,8 @@ import (
 
 // fakeDesk answers with its fields and notes what it was asked.
 type fakeDesk struct {
+	control.Desk // nil: what a test does not ask
+
 	pages   []control.List // in turn
 	detail  control.Detail
 	run     control.Run
@@ -193,7 +195,7 @@ func TestRunsAsksForPages(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeDesk{pages: tt.pages}
-			o := listOptions{rule: "a", states: list{"done, failed"}, limit: tt.limit}
+			o := listOptions{filterFlags: filterFlags{rule: "a", limit: tt.limit}, states: list{"done, failed"}}
 			runs, _, err := o.fetch(t.Context(), f)
 			if err != nil || len(runs) != tt.runs {
 				t.Errorf("got %d runs, %v; want %d", len(runs), err, tt.runs)
@@ -206,7 +208,7 @@ func TestRunsAsksForPages(t *testing.T) {
 func TestRunsPrints(t *testing.T) {
 	hostile := control.Run{ID: "aaaaaa1", Rule: "<a> \x1b[2J\u009b\U000e0001", State: engine.Done, Created: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)}
 	summary := control.Summary{
-		Since: day("10:00:00"), Waiting: 4, Paused: control.Paused{Rules: []string{"heal"}},
+		Since: day("10:00:00"), Waiting: 4, Held: 2, Paused: control.Paused{Rules: []string{"heal"}},
 		Ended: map[engine.State]int64{engine.Failed: 2, engine.Done: 7, engine.Skipped: 0},
 	}
 	const asJSON = `{"id":"aaaaaa1","seq":0,"event":"","rule":"<a> \u001b[2J` + "\u009b\U000e0001" + `","state":"done","attempts":0,"created":"2026-07-01T00:00:00Z"}` + "\n"
@@ -218,19 +220,19 @@ func TestRunsPrints(t *testing.T) {
 		out, stderr string
 	}{
 		{"nothing", listOptions{}, fakeDesk{}, false, "", "hookrun: there are no such runs\n"},
-		{"a mistyped rule", listOptions{rule: "x"}, fakeDesk{pages: []control.List{{Hint: `did you mean "y"?`}}}, false,
+		{"a mistyped rule", listOptions{filterFlags: filterFlags{rule: "x"}}, fakeDesk{pages: []control.List{{Hint: `did you mean "y"?`}}}, false,
 			"", "hookrun: there are no such runs\nhookrun: hint: did you mean \"y\"?\n"},
-		{"JSON", listOptions{json: true}, fakeDesk{pages: []control.List{{Runs: []control.Run{hostile, hostile}}}}, false, asJSON + asJSON, ""},
-		{"JSON on a terminal", listOptions{json: true}, fakeDesk{pages: []control.List{{Runs: []control.Run{hostile}}}}, true,
+		{"JSON", listOptions{filterFlags: filterFlags{json: true}}, fakeDesk{pages: []control.List{{Runs: []control.Run{hostile, hostile}}}}, false, asJSON + asJSON, ""},
+		{"JSON on a terminal", listOptions{filterFlags: filterFlags{json: true}}, fakeDesk{pages: []control.List{{Runs: []control.Run{hostile}}}}, true,
 			strings.Replace(asJSON, "\u009b\U000e0001", `\u009b\udb40\udc01`, 1), ""},
 		{"summary", listOptions{summary: true}, fakeDesk{summary: summary}, false,
-			"ended since 2026-07-01 10:00:00: 7 done, 2 failed\nwaiting: 4\npaused: heal\n", "hookrun: there are no such runs\n"},
+			"ended since 2026-07-01 10:00:00: 7 done, 2 failed\nwaiting: 4\nheld: 2, hookrun arm lists what waits for a person\npaused: heal\n", "hookrun: there are no such runs\n"},
 		{"summary of nothing", listOptions{summary: true}, fakeDesk{summary: control.Summary{Since: day("10:00:00")}}, false,
 			"ended since 2026-07-01 10:00:00: none\nwaiting: 0\nnothing is paused\n", "hookrun: there are no such runs\n"},
 		{"summary of a stopped one", listOptions{summary: true}, fakeDesk{summary: control.Summary{Waiting: 1, Paused: control.Paused{All: true}}}, false,
 			"waiting: 1\npaused: all rules\n", "hookrun: there are no such runs\n"},
-		{"summary as JSON", listOptions{summary: true, json: true}, fakeDesk{summary: control.Summary{Waiting: 1, Paused: control.Paused{Rules: []string{}}}}, false,
-			`{"summary":{"ended":null,"rejected":0,"waiting":1,"paused":{"all":false,"rules":[]}}}` + "\n", "hookrun: there are no such runs\n"},
+		{"summary as JSON", listOptions{filterFlags: filterFlags{json: true}, summary: true}, fakeDesk{summary: control.Summary{Waiting: 1, Paused: control.Paused{Rules: []string{}}}}, false,
+			`{"summary":{"ended":null,"rejected":0,"waiting":1,"held":0,"paused":{"all":false,"rules":[]}}}` + "\n", "hookrun: there are no such runs\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.limit = 50
@@ -291,7 +293,7 @@ func TestRunsUsage(t *testing.T) {
 		want string
 	}{
 		{"runs shwo x", exitUsage, "hookrun: runs: unknown word \"shwo\"\nhookrun: hint: did you mean \"show\"?\n"},
-		{"runs everything", exitUsage, "hookrun: runs: unknown word \"everything\"\nhookrun: hint: the words are show, logs, retry, cancel; without one, runs are listed\n"},
+		{"runs everything", exitUsage, "hookrun: runs: unknown word \"everything\"\nhookrun: hint: the words are show, logs, retry, cancel, release; without one, runs are listed\n"},
 		{"runs 0197f3c2-8a1b", exitUsage, "hookrun: runs: unknown word \"0197f3c2-8a1b\"\nhookrun: hint: hookrun runs show 0197f3c2-8a1b\n"},
 		{"runs -json show", exitUsage, "hookrun: runs: unexpected argument \"show\"\nhookrun: hint: flags stand behind the word: hookrun runs show ID -data FOLDER\n"},
 		{"runs show", exitUsage, "hookrun: runs show: the id of a run is missing\nhookrun: hint: hookrun runs lists them\n"},
@@ -316,7 +318,7 @@ func TestRunsUsage(t *testing.T) {
 }
 
 func TestManualsOfRuns(t *testing.T) {
-	for _, args := range []string{"runs -h", "runs show -h", "runs logs x -h", "runs retry -h", "runs cancel -h", "pause -h", "resume -h", "help runs"} {
+	for _, args := range []string{"runs -h", "runs show -h", "runs logs x -h", "runs retry -h", "runs cancel -h", "runs release -h", "events -h", "events show -h", "events body -h", "tail -h", "status -h", "arm -h", "pause -h", "resume -h", "help runs"} {
 		var out, stderr bytes.Buffer
 		if code := Main(t.Context(), strings.Fields(args), Process{Stdout: &out, Stderr: &stderr}); code != exitOK || stderr.Len() > 0 {
 			t.Errorf("%s: exit code %d, stderr %q", args, code, stderr.String())

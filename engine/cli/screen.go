@@ -37,6 +37,37 @@ func (s screen) line(text string) {
 	fmt.Fprintln(s, text)
 }
 
+// Colours of a terminal.
+type colour string
+
+const (
+	noColour colour = ""
+	green    colour = "32"
+	red      colour = "31"
+	yellow   colour = "33"
+	blue     colour = "34"
+	magenta  colour = "35"
+	faint    colour = "2"
+)
+
+// marked is line with a word in the middle that has a colour, where there are any.
+func (s screen) marked(before, word, after string, c colour) {
+	if !s.terminal || c == noColour || os.Getenv("NO_COLOR") != "" {
+		s.line(before + word + after)
+		return
+	}
+	width := s.width
+	if width == 0 {
+		width = math.MaxInt
+	}
+	left := width - len([]rune(before+word))
+	if left < 1 {
+		s.line(before + word)
+		return
+	}
+	fmt.Fprintf(s, "%s\x1b[%sm%s\x1b[0m%s\n", before, c, word, clip(after, left))
+}
+
 // columns prints rows, of which there is one at least, with their cells under each
 // other.
 func (s screen) columns(rows [][]string) {

@@ -15,10 +15,13 @@ import (
 const showManual = `hookrun runs show ID [flags]
 
 Prints all about a run: why it is as it is, its rule and event, what it waited
-for, and of each attempt what every action did, with the last 20 lines that it
-printed; with -v all that is kept.
+for, and of each attempt what every action did: its command, file or call as the
+event made it, and the last 20 lines that it printed. With -v also what it was
+given to read or to send, and all output that is kept. Of a rule in mode shadow
+it prints what would have been done, of one that hookrun arm holds what it would
+do if it was released. Secrets are masked.
 
-The event's body, headers and query are not shown.
+The event itself is not shown: hookrun events show does.
 
 Examples:
   hookrun runs show 0197f3c2-8a1b-7a2c
@@ -69,6 +72,7 @@ func (o *showOptions) print(ctx context.Context, d control.Desk, id string, out 
 	s.event(&detail)
 	s.times(&detail.Run, time.Now())
 	s.steps(detail.Steps)
+	s.held(&detail)
 	s.next(&detail.Run, o.desk.words())
 	return nil
 }
@@ -158,12 +162,16 @@ func (s shown) times(r *control.Run, now time.Time) {
 
 // steps prints them under their attempts.
 func (s shown) steps(steps []control.Step) {
-	attempt := 0
+	attempt := -1
 	for i := range steps {
 		st := &steps[i]
 		if st.Attempt != attempt {
 			attempt = st.Attempt
-			fmt.Fprintf(s.out, "\nattempt %d, %s\n", attempt, clock(st.Started))
+			head := fmt.Sprintf("attempt %d, %s", attempt, clock(st.Started))
+			if attempt == 0 {
+				head = "in shadow: what would have been done"
+			}
+			fmt.Fprintf(s.out, "\n%s\n", head)
 		}
 		s.step(st)
 	}
@@ -178,19 +186,81 @@ func (s shown) step(st *control.Step) {
 		words[1] += ", the run went on"
 	}
 	words = append(words, outcome(st)...)
-	if !st.Finished.IsZero() {
+	if !st.Finished.IsZero() && st.Attempt > 0 {
 		words = append(words, brief(st.Finished.Sub(st.Started)))
 	}
 	fmt.Fprintf(s.out, "  %s\n", printable(strings.Join(words, "  ")))
 	if st.Error != "" {
 		fmt.Fprintf(s.out, "    error: %s\n", printable(st.Error))
 	}
+	s.plan(st)
 	for _, name := range slices.Sorted(maps.Keys(st.Outputs)) {
 		fmt.Fprintf(s.out, "    output %s: %s\n", printable(name), printable(st.Outputs[name]))
 	}
 	s.text("stdout", st.Stdout)
 	s.text("stderr", st.Stderr)
 	s.text("answer", control.Text{Head: st.Body})
+}
+
+// plan prints what the action did. Where nothing was done, what it was to be given
+// is all that there is to see.
+func (s shown) plan(st *control.Step) {
+	if st.Plan == nil {
+		return
+	}
+	most := maxLineShow
+	if s.all {
+		most = 0
+	}
+	for _, line := range planLines(st.Plan, most, s.all || st.State == engine.StepShadow) {
+		fmt.Fprintf(s.out, "    %s\n", line)
+	}
+}
+
+// held prints what a run would do that waits for a person.
+func (s shown) held(d *control.Detail) {
+	if d.Planned == nil && d.PlannedErr == "" {
+		return
+	}
+	fmt.Fprint(s.out, "\nheld: what it would do if it was released now\n")
+	if d.PlannedErr != "" {
+		fmt.Fprintf(s.out, "  not known: %s\n", printable(d.PlannedErr))
+		return
+	}
+	if d.Planned.Err != "" {
+		fmt.Fprintf(s.out, "  it would fail at once: %s\n", printable(d.Planned.Err))
+	}
+	for i := range d.Planned.Steps {
+		s.planned(&d.Planned.Steps[i])
+	}
+}
+
+// planned prints a step that would be done.
+func (s shown) planned(st *engine.PlannedStep) {
+	title := fmt.Sprintf("%s (%s)", st.Step, st.Kind)
+	switch {
+	case st.Skip:
+		title += "  skipped"
+	case st.Open:
+		title += "  if a step before has it so"
+	}
+	fmt.Fprintf(s.out, "  %s\n", printable(title))
+	if st.Err != "" {
+		fmt.Fprintf(s.out, "    error: %s\n", printable(st.Err))
+	}
+	if st.Skip || st.Err != "" {
+		return
+	}
+	most := maxLineShow
+	if s.all {
+		most = 0
+	}
+	for _, line := range planLines(&st.Plan, most, true) {
+		fmt.Fprintf(s.out, "    %s\n", line)
+	}
+	for _, open := range st.Plan.Open {
+		fmt.Fprintf(s.out, "    {{ %s }}: that step has not run\n", printable(open))
+	}
 }
 
 // outcome is what the action of a step says of itself.
@@ -232,12 +302,17 @@ func (s shown) text(name string, t control.Text) {
 func (s shown) next(r *control.Run, words string) {
 	id := short(r.ID)
 	switch {
+	case r.State == engine.Shadow:
+		fmt.Fprintf(s.out, "\nto run its event with the rules as they are now: hookrun replay -run %s%s\n", id, words)
 	case r.State == engine.Done:
 		fmt.Fprintf(s.out, "\nto run it again: hookrun runs retry %s%s\n", id, words)
 	case r.State.Finished() && r.Attempts > 0:
 		fmt.Fprintf(s.out, "\nto go on where it failed: hookrun runs retry %s%s (-all: from the first action)\n", id, words)
 	case r.State.Finished():
 		fmt.Fprintf(s.out, "\nto run it all the same: hookrun runs retry %s%s\n", id, words)
+	case r.Armed:
+		fmt.Fprintf(s.out, "\nto let it go: hookrun runs release %s%s\n", id, words)
+		fmt.Fprintf(s.out, "to drop it: hookrun runs cancel %s%s\n", id, words)
 	default:
 		fmt.Fprintf(s.out, "\nto follow it: hookrun runs logs %s%s -f\n", id, words)
 		fmt.Fprintf(s.out, "to end it: hookrun runs cancel %s%s\n", id, words)
