@@ -77,6 +77,11 @@ func (e *evaluation) clock() error {
 	if e.notes != nil {
 		took /= traceSlack
 	}
+	return e.within(took)
+}
+
+// within holds what an evaluation took against what it may take.
+func (e *evaluation) within(took time.Duration) error {
 	switch {
 	case took > maxTime:
 		return fmt.Errorf("%w: longer than %s", errBudget, maxTime)

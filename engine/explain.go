@@ -20,6 +20,10 @@ type Explanation struct {
 	Shadow  bool    `json:"shadow,omitempty"` // mode: shadow
 	When    *Node   `json:"when,omitempty"`   // nil where the rule has no condition, or was not asked
 
+	// Undrawn says why When tells nothing of its parts, where there was no room for
+	// them; else "".
+	Undrawn string `json:"not_drawn,omitempty"`
+
 	// Near says how near a miss was: 1 is a match, 0 is nothing in common.
 	Near float64 `json:"near"`
 

@@ -231,7 +231,7 @@ func (s *Scope) run(p *program) (any, error) {
 // evaluate runs code, compiled from src.
 func (s *Scope) evaluate(src string, code *vm.Program) (any, error) {
 	s.eval.reset()
-	if err := s.eval.clock(); err != nil {
+	if err := s.eval.within(0); err != nil {
 		return nil, evalError(src, err)
 	}
 	v, err := s.vm.Run(code, s.world)
@@ -285,7 +285,7 @@ func (e *EvalError) Unwrap() error { return e.cause }
 // shorten keeps an expression to a line that people can read.
 func shorten(src string) string {
 	const most = 80
-	src = strings.Join(strings.Fields(src), " ")
+	src = oneLine(src)
 	if r := []rune(src); len(r) > most {
 		return string(r[:most-1]) + "…"
 	}

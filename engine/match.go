@@ -94,12 +94,13 @@ func (s *RuleSet) candidates(ev *Event) []*Rule {
 
 // Match asks the rules that the event's bucket concerns, in order, and returns
 // a verdict of each and the rules that matched. refused are those that do not
-// take the event, and why. A rule in mode shadow ends no search. It is pure: the same arguments give the same answer at
-// any time, but for Verdict.Slow.
+// take the event, and why. A rule in mode shadow ends no search. It is pure: the
+// same arguments give the same answer at any time, but for Verdict.Slow.
 func (s *RuleSet) Match(scope *Scope, refused map[*Rule]string) (verdicts []Verdict, matched []*Rule) {
 	candidates := s.candidates(scope.event)
 	verdicts = make([]Verdict, 0, len(candidates))
 	var stopper *Rule
+	began := s.now()
 	for _, r := range candidates {
 		if stopper != nil {
 			verdicts = append(verdicts, Verdict{Rule: r.Name, Outcome: NoMatch, Why: fmt.Sprintf("not asked: rule %q matched and says stop", stopper.Name)})
@@ -109,11 +110,12 @@ func (s *RuleSet) Match(scope *Scope, refused map[*Rule]string) (verdicts []Verd
 			verdicts = append(verdicts, Verdict{Rule: r.Name, Outcome: NoMatch, Why: why})
 			continue
 		}
-		began := s.now()
 		v := r.verdict(scope)
-		if took := s.now().Sub(began); took > SlowRule {
+		ended := s.now()
+		if took := ended.Sub(began); took > SlowRule {
 			v.Slow = took
 		}
+		began = ended // a look at the clock takes as long as a short condition
 		verdicts = append(verdicts, v)
 		if v.Outcome != Matched {
 			continue

@@ -169,3 +169,14 @@ func TestSlowRuleIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestBodyIsReadOnceForAllElements: a list has up to MaxForEach of them.
+func TestBodyIsReadOnceForAllElements(t *testing.T) {
+	scope := NewScope(jsonEvent(`{"a":1}`))
+	for range 2 {
+		w := scope.With(View{Element: &Element{As: "item", Value: 1}})
+		if !scope.parsed || !w.parsed {
+			t.Errorf("the body is read for an element: %v, and for all: %v, want both", w.parsed, scope.parsed)
+		}
+	}
+}

@@ -56,6 +56,9 @@ func (s *RuleSet) Show(p Plan, whole bool) Plan {
 	return showPlan(p, s.mask().string, whole)
 }
 
+// Mask puts Masked in the place of the secrets of the rules.
+func (s *RuleSet) Mask(text string) string { return s.mask().string(text) }
+
 // showPlan is Show with what masks a text.
 func showPlan(p Plan, mask func(string) string, whole bool) Plan {
 	s := &planShower{mask: mask, whole: whole, left: maxPlan}

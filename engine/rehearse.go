@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type RehearseOptions struct {
 	Rule  string // only this rule; "": all that the bucket concerns
 	Trees bool   // Explanation.When and PlannedStep.If
 	Plans bool   // PlannedRun.Steps
+	Index *int   // these alone of the run with this PlannedRun.Index; nil: of all
 
 	// Past gives the results of steps that a run of the rule has had, as if they had
 	// just ended; nil: no step has run.
@@ -80,23 +82,8 @@ func (s *RuleSet) rehearse(scope *Scope, o RehearseOptions) (r *Rehearsal) {
 			r.MatchErr, r.Asked = s.mask().string(fmt.Sprintf("matching panicked: %v", p)), nil
 		}
 	}()
-	if o.Trees {
-		scope.answers = map[*Rule]answer{}
-	}
 	candidates := s.candidates(ev)
-	refused := map[*Rule]string{}
-	for _, rule := range candidates {
-		if why, ok := o.Refused[rule.Name]; ok {
-			refused[rule] = why
-		}
-	}
-	x := &rehearsing{
-		decision: s.decide(scope, refused, ""), scope: scope, o: o, mask: newVeil(s.mask(), ev.Header),
-		book: &sketchbook{text: maxTreeText, time: maxTreeTime, ended: o.Ended},
-	}
-	if o.Plans {
-		x.planner = newPlanner(scope, x, o.bounds())
-	}
+	x := s.rehearsing(scope, candidates, o)
 	if o.Rule == "" {
 		r.Asked = slices.Grow(r.Asked, len(candidates))
 	}
@@ -106,9 +93,32 @@ func (s *RuleSet) rehearse(scope *Scope, o RehearseOptions) (r *Rehearsal) {
 		}
 	}
 	if err := scope.BodyErr(); err != nil && !errors.Is(err, errEmptyBody) {
-		r.BodyErr = x.mask.string(err.Error())
+		r.BodyErr = x.secrets.string(err.Error())
 	}
 	return r
+}
+
+// rehearsing decides, and has what there is to say of it.
+func (s *RuleSet) rehearsing(scope *Scope, candidates []*Rule, o RehearseOptions) *rehearsing {
+	if o.Trees {
+		scope.answers = map[*Rule]answer{}
+	}
+	refused := map[*Rule]string{}
+	for _, rule := range candidates {
+		if why, ok := o.Refused[rule.Name]; ok {
+			refused[rule] = why
+		}
+	}
+	x := &rehearsing{
+		decision: s.decide(scope, refused, ""), scope: scope, o: o, secrets: s.mask(),
+		book: &sketchbook{text: maxTreeText, time: maxTreeTime, ended: o.Ended},
+	}
+	x.veil = sync.OnceValue(func() veil { return newVeil(x.secrets, scope.event) })
+	if o.Plans {
+		x.planner = newPlanner(scope, x.veil(), o.bounds())
+		x.planner.o, x.planner.book = o, x.book
+	}
+	return x
 }
 
 // rehearsing makes a Rehearsal of a decision, rule by rule.
@@ -116,7 +126,8 @@ type rehearsing struct {
 	decision
 	scope   *Scope // in which that was made
 	o       RehearseOptions
-	mask    veil
+	secrets *masker
+	veil    func() veil // of these and the event's credentials: made when a value is to be shown
 	book    *sketchbook
 	shown   int      // bytes of elements, held against maxElementText
 	planner *planner // nil: plans are not wanted
@@ -125,16 +136,17 @@ type rehearsing struct {
 // explain is what a rule makes of the event.
 func (x *rehearsing) explain(rule *Rule, v Verdict) Explanation {
 	v.Why = x.why(v)
-	if !x.mask.empty() {
+	if x.secrets != nil {
 		v.Missing = slices.Clone(v.Missing)
 	}
 	for i, path := range v.Missing {
-		v.Missing[i] = x.mask.string(path)
+		v.Missing[i] = x.secrets.string(path)
 	}
 	e := Explanation{Rule: rule.Name, Place: rule.Place, Verdict: v, Shadow: rule.Shadow}
 	if decided, asked := x.scope.answers[rule]; asked {
 		x.scope.last = decided // be it with the last of the event's budget: the tree says the same
-		e.When = rule.When.explain(x.scope, x.mask, x.book)
+		e.Undrawn = x.book.full()
+		e.When = rule.When.explain(x.scope, x.veil(), x.book)
 		e.Near = near(e.When)
 	}
 	if v.Outcome != Matched {
@@ -155,16 +167,19 @@ func (x *rehearsing) why(v Verdict) string {
 	if v.Outcome == NoMatch && strings.HasPrefix(v.Why, partIsFalse) {
 		return v.Why
 	}
-	return x.mask.string(v.Why)
+	return x.secrets.string(v.Why)
 }
 
 // run is a run that the rule would start.
 func (x *rehearsing) run(p *plan) PlannedRun {
-	r := PlannedRun{Index: p.run.Index, Key: x.mask.string(p.run.Key), Element: x.element(p.run.Element)}
+	r := PlannedRun{Index: p.run.Index, Element: x.element(p.run.Element)}
+	if p.run.Key != "" {
+		r.Key = x.veil().string(p.run.Key)
+	}
 	switch {
 	case p.run.State == Failed:
-		r.Err = x.mask.string(p.run.Err)
-	case x.o.Plans:
+		r.Err = x.secrets.string(p.run.Err)
+	case x.o.Plans && (x.o.Index == nil || *x.o.Index == p.run.Index):
 		r.Steps, r.Unplanned = x.planner.steps(p)
 	}
 	return r
@@ -176,10 +191,10 @@ func (x *rehearsing) element(text string) json.RawMessage {
 	if text == "" || x.shown >= maxElementText {
 		return nil
 	}
-	text = x.mask.string(text)
+	text = x.veil().string(text)
 	cut := showText(text, MaxPlanText)
 	shown := []byte(cut)
-	if cut != text || !x.mask.empty() && !json.Valid(shown) {
+	if cut != text || !x.veil().empty() && !json.Valid(shown) {
 		shown, _ = json.Marshal(cut) // a text: always possible
 	}
 	x.shown += len(shown)
@@ -196,12 +211,12 @@ type planner struct {
 	spent planBounds // of these; read is what scope.used has
 }
 
-// newPlanner plans for x within these bounds. What that takes is not taken from
-// what rules may use of the event.
-func newPlanner(scope *Scope, x *rehearsing, most planBounds) *planner {
+// newPlanner plans within these bounds. What that takes is not taken from what
+// rules may use of the event.
+func newPlanner(scope *Scope, mask veil, most planBounds) *planner {
 	own := scope.With(View{})
 	own.used = &usage{}
-	return &planner{scope: own, mask: x.mask, o: x.o, book: x.book, most: most}
+	return &planner{scope: own, mask: mask, most: most}
 }
 
 // notPlanned begins what is said of steps that were too much.

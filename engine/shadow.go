@@ -22,8 +22,7 @@ func (s *RuleSet) shadow(scope *Scope, plans []*plan) []*StepResult {
 		return nil
 	}
 	var results []*StepResult
-	x := &rehearsing{mask: newVeil(s.mask(), scope.event.Header)}
-	pl := newPlanner(scope, x, planBounds{maxShadowed, maxShadowText, maxShadowRead, maxShadowTime})
+	pl := newPlanner(scope, newVeil(s.mask(), scope.event), planBounds{maxShadowed, maxShadowText, maxShadowRead, maxShadowTime})
 	pl.scope.used = scope.used // what the rules have left
 	for _, p := range plans {
 		r := &p.run

@@ -72,7 +72,7 @@ func (s *Scope) conceal(mask veil, text string) string {
 
 // show makes of a plan that was rendered in s what may be kept and shown.
 func (s *Scope) show(p Plan, mask *masker, whole bool) Plan {
-	return s.veiled(p, newVeil(mask, s.event.Header), whole)
+	return s.veiled(p, newVeil(mask, s.event), whole)
 }
 
 // veiled is show with what masks a text.

@@ -43,10 +43,12 @@ type Store interface {
 	Unfinished(ctx context.Context) ([]Ref, error)
 
 	// Run, Event, Steps and Verdicts read what was written. A missing run or
-	// event is ErrNotFound. Steps come by attempt, then index.
+	// event is ErrNotFound. Steps come by attempt, then index. Printed gives them
+	// without Output, Plan and Process, for one who follows what is printed.
 	Run(ctx context.Context, id string) (*Run, error)
 	Event(ctx context.Context, id string) (*Event, error)
 	Steps(ctx context.Context, run string) ([]*StepResult, error)
+	Printed(ctx context.Context, run string) ([]*StepResult, error)
 	Verdicts(ctx context.Context, event string) ([]Verdict, error)
 
 	// RunsOf returns the runs that the event started, by Seq.
@@ -120,6 +122,7 @@ const (
 // RunFilter asks for runs. What is left zero asks for any.
 type RunFilter struct {
 	IDPrefix string // the id begins so
+	Bucket   string // name or id of its event's
 	Rule     string
 	States   []State
 	Since    time.Time // created then or later

@@ -38,7 +38,7 @@ type tracing struct {
 // with what each came to. The state of the root is what Eval answers: NodeTrue,
 // NodeFalse or NodeError.
 func (c *Condition) Explain(s *Scope) *Node {
-	return c.explain(s, newVeil(nil, s.event.Header), &sketchbook{text: math.MaxInt, time: math.MaxInt64})
+	return c.explain(s, newVeil(nil, s.event), &sketchbook{text: math.MaxInt, time: math.MaxInt64})
 }
 
 // sketchbook is what trees may still cost. Once it is full, trees are of one node:
@@ -49,7 +49,18 @@ type sketchbook struct {
 	ended <-chan struct{} // see RehearseOptions
 }
 
-func (b *sketchbook) full() bool { return b.text <= 0 || b.time <= 0 || isClosed(b.ended) }
+// full says why no further tree is drawn; "": one is.
+func (b *sketchbook) full() string {
+	switch {
+	case b.text <= 0:
+		return "its parts are left out: the trees before are large"
+	case b.time <= 0:
+		return "its parts are left out: the trees before took long"
+	case isClosed(b.ended):
+		return "its parts are left out: nobody waits for them"
+	}
+	return ""
+}
 
 func (b *sketchbook) add(tree *Node, began time.Time) {
 	b.time -= time.Since(began)
@@ -67,7 +78,7 @@ func (c *Condition) explain(s *Scope, mask veil, book *sketchbook) *Node {
 		c.Eval(s)
 	}
 	w := &writer{doc: &s.doc, scope: s, mask: mask}
-	if book.full() {
+	if book.full() != "" {
 		return w.alone(c.String(), s.last)
 	}
 	c.prog.trace() // compiled once, it is no part of what a tree costs

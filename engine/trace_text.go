@@ -14,15 +14,21 @@ import (
 func (n *Node) String() string { return strings.Join(n.Lines(), "\n") }
 
 // Lines are those of String.
-func (n *Node) Lines() []string {
-	lines := []string{n.Line()}
+func (n *Node) Lines() []string { return n.lines(shorten) }
+
+// WholeLines are Lines with all of each part that is known, be it as long as it
+// likes.
+func (n *Node) WholeLines() []string { return n.lines(oneLine) }
+
+func (n *Node) lines(text func(src string) string) []string {
+	lines := []string{n.line(text)}
 	below := n.below()
 	for i, part := range below {
 		first, rest := "├─ ", "│  "
 		if i == len(below)-1 {
 			first, rest = "└─ ", "   "
 		}
-		for j, line := range part.Lines() {
+		for j, line := range part.lines(text) {
 			if j == 0 {
 				lines = append(lines, first+line)
 				continue
@@ -33,8 +39,15 @@ func (n *Node) Lines() []string {
 	return lines
 }
 
-// Line is the part and what it came to, without what is below it.
-func (n *Node) Line() string { return shorten(n.Text) + "  → " + n.outcome() }
+// WholeLine is the part and what it came to, without what is below it.
+func (n *Node) WholeLine() string { return n.line(oneLine) }
+
+func (n *Node) line(text func(src string) string) string {
+	return text(n.Text) + "  → " + n.outcome(text)
+}
+
+// oneLine is an expression on one line.
+func oneLine(src string) string { return strings.Join(strings.Fields(src), " ") }
 
 // Deciders are the parts that decided, in order: see Decided.
 func (n *Node) Deciders() []*Node {
@@ -48,8 +61,9 @@ func (n *Node) Deciders() []*Node {
 	return all
 }
 
-// outcome is what n came to and, where it is not true, the values that made it so.
-func (n *Node) outcome() string {
+// outcome is what n came to and, where it is not true, the values that made it so;
+// text is how parts of it are written.
+func (n *Node) outcome(text func(src string) string) string {
 	var said string
 	switch n.State {
 	case NodeUnreached:
@@ -63,14 +77,14 @@ func (n *Node) outcome() string {
 		said = strings.TrimPrefix(n.value(), "is ")
 	case NodeFalse:
 		said = "false"
-		if facts := n.facts(); len(facts) > 0 {
+		if facts := n.facts(text); len(facts) > 0 {
 			said += ": " + strings.Join(facts, ", ")
 		}
 	case NodeError:
 		if n.Err == "" {
 			return "error"
 		}
-		said = strings.Join(slices.Concat([]string{"error: " + n.Err}, n.facts()), "; ")
+		said = strings.Join(slices.Concat([]string{"error: " + n.Err}, n.facts(text)), "; ")
 	}
 	if n.Rounds > 1 && (n.State == NodeTrue || n.State == NodeFalse) {
 		said += fmt.Sprintf(" (true in %d of %d)", n.Trues, n.Rounds)
@@ -90,7 +104,7 @@ func (n *Node) value() string {
 }
 
 // facts are the values that n was made of.
-func (n *Node) facts() []string {
+func (n *Node) facts(text func(src string) string) []string {
 	if n.State == NodeFalse && n.Kind != "" { // the whole condition is a field
 		return []string{"it " + n.field()}
 	}
@@ -100,7 +114,7 @@ func (n *Node) facts() []string {
 	var facts []string
 	for _, part := range n.Parts {
 		if part.State != NodeUnreached && !n.lists(part) {
-			facts = append(facts, shorten(part.Text)+" "+part.value())
+			facts = append(facts, text(part.Text)+" "+part.value())
 		}
 	}
 	return facts

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -26,9 +26,9 @@ const (
 // veil masks the secrets of the rules and the credentials of an event.
 type veil [2]*masker
 
-func newVeil(secrets *masker, header http.Header) veil {
-	var credentials []Secret
-	for name, values := range header {
+func newVeil(secrets *masker, ev *Event) veil {
+	credentials := credentialParams(ev.Query)
+	for name, values := range ev.Header {
 		if !IsCredential(name) {
 			continue
 		}
@@ -43,6 +43,30 @@ func newVeil(secrets *masker, header http.Header) veil {
 		return veil{secrets}
 	}
 	return veil{secrets, newMasker(credentials)}
+}
+
+// maxCredentialParams bounds what is looked for of one query.
+const maxCredentialParams = 50
+
+// credentialParams are the values in a query that prove who sends a request, as
+// headers of their names do.
+func credentialParams(raw string) []Secret {
+	var all []Secret
+	for part := range strings.SplitSeq(raw, "&") {
+		key, value, _ := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(key)
+		if err != nil || !IsCredential(name) {
+			continue
+		}
+		if len(all) >= maxCredentialParams {
+			break
+		}
+		all = append(all, NewSecret(value))
+		if plain, err := url.QueryUnescape(value); err == nil && plain != value {
+			all = append(all, NewSecret(plain))
+		}
+	}
+	return all
 }
 
 func (v veil) string(s string) string {

@@ -276,6 +276,18 @@ func IsCredential(header string) bool {
 	})
 }
 
+// IsCredentialParam reports whether a parameter of a URL is there to prove who sends
+// a request: its value is shown to nobody. Signatures are among these, other than
+// those of headers: as a rule they are good for the URL whatever is sent.
+func IsCredentialParam(name string) bool {
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	switch name {
+	case "key", "sig", "signature", "auth", "jwt", "pass", "pwd":
+		return true
+	}
+	return strings.HasSuffix(name, "-signature") || IsCredential(name)
+}
+
 // maskCredential keeps the scheme of an Authorization (RFC 9110, 11.4).
 func maskCredential(value string) string {
 	if scheme, _, ok := strings.Cut(value, " "); ok && len(scheme) <= 20 && !strings.Contains(scheme, "=") {
@@ -286,10 +298,17 @@ func maskCredential(value string) string {
 
 // MaskQuery puts Masked in the place of the values of a name in a raw query.
 func MaskQuery(raw, name string) string {
+	return maskQuery(raw, func(n string) bool { return n == name })
+}
+
+// MaskParams is MaskQuery for all names that IsCredentialParam knows.
+func MaskParams(raw string) string { return maskQuery(raw, IsCredentialParam) }
+
+func maskQuery(raw string, of func(name string) bool) string {
 	parts := strings.Split(raw, "&")
 	for i, part := range parts {
 		key, _, _ := strings.Cut(part, "=")
-		if decoded, err := url.QueryUnescape(key); err == nil && decoded == name {
+		if decoded, err := url.QueryUnescape(key); err == nil && of(decoded) {
 			parts[i] = key + "=" + url.QueryEscape(Masked)
 		}
 	}

@@ -359,3 +359,42 @@ func TestAllowDoesNotTrustARelay(t *testing.T) {
 }
 
 var _ engine.Store = (*enginetest.MemStore)(nil)
+
+func TestMaskParams(t *testing.T) {
+	tests := []struct{ name, raw, want string }{
+		{"nothing", "", ""},
+		{"a token among others", "a=1&token=abc&b", "a=1&token=%2A%2A%2A&b"},
+		{"other names", "access_token=a&api_key=a&key=a&secret=a&sig=a&signature=a&password=a", "access_token=%2A%2A%2A&api_key=%2A%2A%2A&key=%2A%2A%2A&secret=%2A%2A%2A&sig=%2A%2A%2A&signature=%2A%2A%2A&password=%2A%2A%2A"},
+		{"a name in other letters", "Access_Token=a&X-Amz-Signature=a&%74oken=a", "Access_Token=%2A%2A%2A&X-Amz-Signature=%2A%2A%2A&%74oken=%2A%2A%2A"},
+		{"twice", "token=a&token=b", "token=%2A%2A%2A&token=%2A%2A%2A"},
+		{"what is none", "keys=a&monkey=b&tokens=c&event_key=d", "keys=a&monkey=b&tokens=c&event_key=d"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := engine.MaskParams(tt.raw); got != tt.want {
+				t.Errorf("MaskParams(%q) = %q, want %q", tt.raw, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestCredentialHeaders: what is shown to nobody, and what says no more than what
+// an event is.
+func TestCredentialHeaders(t *testing.T) {
+	tests := []struct {
+		names string
+		want  bool
+	}{
+		{"Authorization authorization Proxy-Authorization Cookie", true},
+		{"X-Gitlab-Token X-Goog-Channel-Token X-Telegram-Bot-Api-Secret-Token X-Hook-Secret X-My-Token Token Secret", true},
+		{"X-Api-Key Api-Key X-ApiKey X_API_KEY My-Api-Key X-Access-Key X-Amz-Secret-Key X-Password X-Auth-Password", true},
+		{"X-Event-Key Idempotency-Key X-Hub-Signature-256 X-Github-Event X-Tokens Broken Monkey X-Secretary Content-Type", false},
+	}
+	for _, tt := range tests {
+		for _, name := range strings.Fields(tt.names) {
+			if got := engine.IsCredential(name); got != tt.want {
+				t.Errorf("IsCredential(%q) = %v, want %v", name, got, tt.want)
+			}
+		}
+	}
+}

@@ -127,6 +127,7 @@ func (r *running) openDashboard(ctx context.Context) (stop func(), err error) {
 		wg.Go(func() { _ = r.dashboard.certs.Run(ctx) }) // ends with ctx alone
 	}
 	r.log.Info("dashboard", "address", r.dashboard.url())
+	r.tellClosed(r.gate.current())
 	return func() {
 		cancel()
 		wg.Wait()
@@ -142,13 +143,35 @@ func (r *running) siteOptions(ctx context.Context) web.Options {
 	return web.Options{
 		Desk: r.desk, API: control.NewServer(r.desk, r.log).Handler(ctx), Metrics: r.scrapes(),
 		Token: a.Token, Hosts: hosts, TLS: a.Cert != "", Log: r.log,
+		Closed: func() string { return closed(a, r.gate.current()) },
 	}
 }
 
-// tellAdmin warns of an edit that does nothing yet.
-func (r *running) tellAdmin(old, now rules.Admin) {
-	if !reflect.DeepEqual(old, now) {
+// closed says why nobody may use the dashboard with these rules in force, "" where
+// people may. a is what they said of it when hookrun started.
+func closed(a rules.Admin, inForce *rules.Generation) string {
+	if a.Token.Reveal() != "" || !inForce.RunsAs {
+		return ""
+	}
+	// What runs as another user is trusted less than hookrun, and reaches its port.
+	return "a rule has run_as, and without a token its command could use the dashboard to act as hookrun"
+}
+
+// tellClosed warns of a dashboard that is closed.
+func (r *running) tellClosed(inForce *rules.Generation) {
+	if why := closed(r.first.Admin, inForce); why != "" && r.dashboard != nil {
+		r.log.Warn("the dashboard is closed until hookrun starts with a token for it, as in admin: {token: \"${env:ADMIN_TOKEN}\"}", "why", why)
+	}
+}
+
+// tellAdmin warns of an edit that does nothing yet, and of one that closes the
+// dashboard.
+func (r *running) tellAdmin(old, now *rules.Generation) {
+	if !reflect.DeepEqual(old.Admin, now.Admin) {
 		r.log.Warn("what the rules say of admin has changed: hookrun takes it at its next start")
+	}
+	if !old.RunsAs {
+		r.tellClosed(now)
 	}
 }
 

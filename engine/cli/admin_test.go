@@ -31,3 +31,26 @@ func TestDashboardIsWhereItIsAskedFor(t *testing.T) {
 		})
 	}
 }
+
+func TestDashboardIsClosedToCommandsOfOtherUsers(t *testing.T) {
+	token := rules.Admin{Token: engine.NewSecret("0123456789abcdef")}
+	tests := []struct {
+		name   string
+		admin  rules.Admin
+		runsAs bool
+		want   bool
+	}{
+		{"no token, no run_as", rules.Admin{}, false, false},
+		{"no token, run_as", rules.Admin{}, true, true},
+		{"token, run_as", token, true, false},
+		{"token, no run_as", token, false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			why := closed(tt.admin, &rules.Generation{RunsAs: tt.runsAs})
+			if got := why != ""; got != tt.want {
+				t.Errorf("the dashboard is closed: %v, as %q; want %v", got, why, tt.want)
+			}
+		})
+	}
+}

@@ -43,6 +43,9 @@ func against(ctx context.Context, p Process, desk deskFlags, since time.Time, g 
 	}
 	printProblems(p, lintProblems(g, found))
 	printReport(screenOf(p.Stdout), report, false)
+	if hint := noEvents(report, "", g); hint != "" {
+		fmt.Fprintf(p.Stderr, "hookrun: there are no such events\nhookrun: hint: %s\n", hint)
+	}
 	if !report.Same() {
 		fmt.Fprintln(p.Stdout, "\nhookrun explain -event ID says why; hookrun replay -v prints more")
 	}
@@ -66,12 +69,27 @@ func lintProblems(g *rules.Generation, found *rehearse.Linted) []rules.Problem {
 	return all
 }
 
+// maxNamedRules is how many rules a hint lists.
+const maxNamedRules = 20
+
 // nearestRule is the hint for a rule that is not there.
 func nearestRule(rule string, g *rules.Generation) string {
-	if hint := engine.Nearest(rule, ruleNames(g.Rules)); hint != "" {
+	if hint := nearestName(rule, ruleNames(g.Rules)); hint != "" {
 		return hint
 	}
 	return "hookrun check -rules FILE says whether a file can be read; its rules with enabled: false are not asked"
+}
+
+// nearestName is the hint for a name that is none of these; "": there is nothing to
+// say.
+func nearestName(name string, names []string) string {
+	if hint := engine.Nearest(name, slices.Clone(names)); hint != "" {
+		return hint
+	}
+	if len(names) == 0 || len(names) > maxNamedRules {
+		return ""
+	}
+	return "the rules are " + strings.Join(names, ", ")
 }
 
 // generations are the rules of an archive by RuleSet.Hash, read when one is first

@@ -66,11 +66,11 @@ func TestGenerationsAsPeopleSeeThem(t *testing.T) {
 	first := keep(map[string]string{one: firstRules, two: other})
 	second := keep(map[string]string{one: secondRules})
 
-	got, err := archived{archive}.Generations()
+	got, err := archived{archive: archive}.Generations()
 	if err != nil || len(got) != 2 {
 		t.Fatalf("Generations = %+v, %v; want two", got, err)
 	}
-	wantText(t, "difference", got[0].Diff, "diff "+one+" "+one+"\n--- "+one+"\n+++ "+one+`
+	wantText(t, "difference", got[0].Diff, "--- "+one+" (generation 1)\n+++ "+one+` (generation 2)
 @@ -3,12 +3,4 @@
    - name: a
      bucket: x
@@ -85,7 +85,7 @@ func TestGenerationsAsPeopleSeeThem(t *testing.T) {
 -    bucket: x
 -    actions: [{exec: ["true"]}]
 +      - exec: ["true"]
-diff `+two+" "+two+"\n--- "+two+"\n+++ "+two+`
+--- `+two+" (generation 1)\n+++ "+two+` (generation 2)
 @@ -1,1 +0,0 @@
 -`+other)
 	got[0].Diff = ""
@@ -111,13 +111,13 @@ func TestSourceOfARule(t *testing.T) {
 	if g == nil {
 		t.Fatal(problems)
 	}
-	if got := (archived{archive}).Source()("rules.yaml:3"); got != "" {
+	if got := (archived{archive: archive}).Source()("rules.yaml:3"); got != "" {
 		t.Errorf("source before anything is kept = %q, want nothing", got)
 	}
 	if _, err := archive.Add(g, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	source := archived{archive}.Source()
+	source := archived{archive: archive}.Source()
 	for _, tt := range []struct{ place, want string }{
 		{g.Rules.Rules[0].Place, "  - name: a\n    bucket: x\n    actions:\n      - shell: |\n          echo one\n\n          echo two"},
 		{g.Rules.Rules[1].Place, "  - name: b\n    bucket: x\n    actions: [{exec: [\"true\"]}]"},

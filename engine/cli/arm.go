@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"hookrun/engine/control"
@@ -50,11 +49,11 @@ func runArm(ctx context.Context, p Process, c command, args []string) error {
 	if err != nil {
 		return err
 	}
-	rule := strings.Join(words, "")
-	switch {
-	case len(words) == 1 && rule == "": // an empty variable of a script
-		return &usageError{`arm: "" is no rule`, "-all is for any rule"}
-	case len(words) == 1 && o.all:
+	rule, err := ruleWord(c, words, "-all is for any rule")
+	if err != nil {
+		return err
+	}
+	if rule != "" && o.all {
 		return &usageError{"arm: -all and a rule are both given", "-all is for any rule"}
 	}
 	do := func(d control.Desk) error { return o.do(ctx, d, rule, screenOf(p.Stdout)) }
@@ -89,18 +88,7 @@ func (o *armOptions) do(ctx context.Context, d control.Desk, rule string, out sc
 	return nil
 }
 
-func armedLine(a control.Armed) string {
-	rules := printable(strings.Join(a.Rules, ", "))
-	switch {
-	case a.All && rules != "":
-		return "armed: any rule, and by themselves " + rules
-	case a.All:
-		return "armed: any rule"
-	case rules != "":
-		return "armed: " + rules
-	}
-	return "nothing is armed"
-}
+func armedLine(a control.Armed) string { return rulesLine("armed", "any rule", a.All, a.Rules) }
 
 const releaseManual = `hookrun runs release ID [flags]
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	system "runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,8 @@ var (
 	pictures    = flag.Bool("pictures", false, "TestBrowser draws the README's pictures of the dashboard anew")
 )
 
-// browserPath is a Chromium or Chrome of this machine. CI has to have one.
+// browserPath is a Chromium or Chrome of this machine. CI has to have one, on Linux:
+// the runners of others have none on their PATH.
 func browserPath(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"} {
@@ -40,7 +42,7 @@ func browserPath(t *testing.T) string {
 			return path
 		}
 	}
-	if ci := os.Getenv("CI"); ci != "" && ci != "false" && ci != "0" {
+	if ci := os.Getenv("CI"); ci != "" && ci != "false" && ci != "0" && system.GOOS == "linux" {
 		t.Fatal("there is no browser, and CI is set: install chromium")
 	}
 	t.Skip("there is no browser to test the dashboard with: install chromium")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,10 @@ import (
 )
 
 const pictureRules = `
-buckets: {deploys: {verify: none}, alerts: {verify: none}}
+buckets:
+  deploys: {verify: none}
+  alerts: {verify: none}
+  billing: {verify: {scheme: github, secret: "a secret of some length, for billing"}}
 rules:
   - name: deploy main
     bucket: deploys
@@ -70,11 +74,64 @@ func testBrowserPictures(t *testing.T, browser context.Context) {
 		b.open(s.admin + "/runs/" + run)
 		b.wait(`["done", "failed"].includes(document.querySelector("main .badge").textContent)`)
 	}
-	dir := cmp.Or(*screenshots, t.ArtifactDir())
-	pages := []struct{ name, path string }{
+	b.looks(s, []pageName{
 		{"overview", "/"}, {"events", "/events"}, {"event", "/events/" + missed}, {"runs", "/runs"}, {"run", "/runs/" + deployed},
 		{"run-failed", "/runs/" + failed}, {"rules", "/rules"}, {"status", "/status"}, {"error", "/nowhere"},
+	})
+	if *pictures {
+		b.drawReadme(s, missed)
 	}
+
+	// What is wrong stands on the pages, too: a sender that is not known, rules that
+	// are held, others that are refused.
+	s.stranger(t)
+	s.edit(t, "on_reload: {confirm_if_changes_over: 1}\n"+strings.Replace(pictureRules, `body.ref == "refs/heads/main"`, `body.ref != ""`, 1), "rules are held")
+	b.looks(s, []pageName{{"rejected", "/rejected"}, {"rules-held", "/rules"}})
+	s.edit(t, strings.Replace(pictureRules, "when:", "wen:", 1), "rules are refused")
+	b.looks(s, []pageName{{"overview-refused", "/"}})
+	s.edit(t, strings.Replace(pictureRules, `body.ref == "refs/heads/main"`, `body.ref startsWith "refs/heads/"`, 1), "would have decided otherwise")
+	b.looks(s, []pageName{{"rules-changed", "/rules"}, {"event-before", "/events/" + missed}})
+}
+
+// stranger sends a webhook without the signature that its bucket asks for.
+func (s *site) stranger(t *testing.T) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.hooks+"billing", strings.NewReader(`{"paid":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("a webhook without a signature is answered %s", resp.Status)
+	}
+}
+
+// edit puts other rules into the file and waits for what the log says of them.
+func (s *site) edit(t *testing.T, text, said string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, "rules.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(s.log.String(), said) {
+		wait(t, 10*time.Millisecond)
+		if t.Context().Err() != nil {
+			t.Fatal(s.log)
+		}
+	}
+}
+
+// pageName is the name of a picture, and the page that it is of.
+type pageName struct{ name, path string }
+
+// looks keeps what pages look like, and none of them may be wider than its window.
+func (b *tab) looks(s *site, pages []pageName) {
+	b.t.Helper()
+	dir := cmp.Or(*screenshots, b.t.ArtifactDir())
 	for _, look := range []struct {
 		name, scheme string
 		width        int64
@@ -84,14 +141,14 @@ func testBrowserPictures(t *testing.T, browser context.Context) {
 			b.open(s.admin + page.path)
 			b.wait(`document.readyState === "complete"`)
 			if wide := b.get(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide != "0" {
-				t.Errorf("%s, %s: the page is %s px wider than its window", page.name, look.name, wide)
+				b.t.Errorf("%s, %s: the page is %s px wider than its window", page.name, look.name, wide)
+			}
+			if cut := b.get(`[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText).join("; ")`); cut != "" {
+				b.t.Errorf("%s, %s: a table is wider than its place: %s", page.name, look.name, cut)
 			}
 			b.clean()
 			b.picture(filepath.Join(dir, look.name+"-"+page.name+".png"), chromedp.FullScreenshot(100))
 		}
-	}
-	if *pictures {
-		b.drawReadme(s, missed)
 	}
 }
 

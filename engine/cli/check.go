@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -24,7 +25,8 @@ With -against it then asks the rules about the events that came since, and says
 what they would decide otherwise than was decided, as hookrun replay does, and
 what in their conditions hardly is as meant: a field or header that never came, a
 number compared with a text, what was always true or always false, != where a
-field is missing. These are warnings.
+field is missing. These are warnings. It does so, too, where nothing is wrong with
+the rules but what is not on this machine, such as a secret.
 
 Examples:
   hookrun check -rules rules.yaml
@@ -60,11 +62,26 @@ func runCheck(ctx context.Context, p Process, c command, args []string) error {
 	if err := needRules(fs, paths); err != nil {
 		return err
 	}
-	g, problems := rules.Load(paths, rules.Options{Exposed: exposed(listen)})
+	o := rules.Options{Exposed: exposed(listen)}
+	g, problems := rules.Load(paths, o)
 	printProblems(p, problems)
-	if g == nil {
-		return exitError(exitFailed)
+	var failed error
+	asked := g
+	if g != nil {
+		printRules(p, paths, g)
+	} else {
+		failed = exitError(exitFailed)
+		o.Dry = true // a secret that is not here says nothing about what the rules decide
+		asked, _ = rules.Load(paths, o)
 	}
+	if time.Time(since).IsZero() || asked == nil {
+		return failed
+	}
+	return cmp.Or(against(ctx, p, desk, time.Time(since), asked), failed)
+}
+
+// printRules says how many rules there are.
+func printRules(p Process, paths list, g *rules.Generation) {
 	fmt.Fprintf(p.Stdout, "%s: %s", paths.String(), count(len(g.Rules.Rules)+len(g.Rules.Off), "rule"))
 	if n := len(g.Rules.Off); n > 0 {
 		fmt.Fprintf(p.Stdout, ", %d of them switched off", n)
@@ -73,10 +90,6 @@ func runCheck(ctx context.Context, p Process, c command, args []string) error {
 		fmt.Fprintf(p.Stdout, ", %s", count(n, "warning"))
 	}
 	fmt.Fprintln(p.Stdout)
-	if time.Time(since).IsZero() {
-		return nil
-	}
-	return against(ctx, p, desk, time.Time(since), g)
 }
 
 // checkRelay reads the file of a relay. Flags about rules don't go with it.

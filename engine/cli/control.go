@@ -45,13 +45,17 @@ func (r *running) newDesk() *control.Local {
 	if r.socket != nil {
 		listen = r.socket.Addr().String()
 	}
+	admin := ""
+	if r.dashboard != nil {
+		admin = r.dashboard.url()
+	}
 	return &control.Local{
 		Store: r.store, Hands: r.engine, Live: r.engine, Since: time.Now(), Relay: r.relay.Line,
 		Names: func() []string { return ruleNames(r.engine.Rules()) }, Ruleset: r.engine.Rules,
-		Archive: archived{r.loader.archive}, Feed: r.feed, Gate: r.gate,
+		Archive: archived{r.loader.archive, r.gate.changesOf}, Feed: r.feed, Gate: r.gate,
 		Health: func() control.Health { return control.Health(r.health()) },
 		About: control.About{
-			Version: version(), Listen: listen,
+			Version: version(), Listen: listen, Admin: admin,
 			KeepAge: time.Duration(r.options.keepAge), KeepSize: int64(r.options.keepSize),
 		},
 	}
@@ -119,7 +123,7 @@ func (f *deskFlags) readStore(ctx context.Context, p Process, fn func(control.De
 		return f.noStore(err)
 	}
 	fmt.Fprintf(p.Stderr, "hookrun: no hookrun answers on %s: this is what its store holds\n", f.data)
-	local := &control.Local{Store: reader, Names: f.lastRules, Archive: archived{openArchive(f.data)}, About: control.About{Version: version()}}
+	local := &control.Local{Store: reader, Names: f.lastRules, Archive: archived{archive: openArchive(f.data)}, About: control.About{Version: version()}}
 	return errors.Join(fn(local), reader.Close())
 }
 
@@ -180,7 +184,7 @@ func (f *deskFlags) changeStore(ctx context.Context, p Process, fn func(control.
 	var wg sync.WaitGroup
 	var served error
 	wg.Go(func() { served = s.Serve(serving) })
-	err = fn(&control.Local{Store: s, Hands: control.Stopped{Store: s}, Names: f.lastRules, Archive: archived{openArchive(f.data)}, About: control.About{Version: version()}})
+	err = fn(&control.Local{Store: s, Hands: control.Stopped{Store: s}, Names: f.lastRules, Archive: archived{archive: openArchive(f.data)}, About: control.About{Version: version()}})
 	stop()
 	wg.Wait()
 	if err = errors.Join(err, served); err == nil {

@@ -46,10 +46,21 @@ func TestEventsTable(t *testing.T) {
 	var out bytes.Buffer
 	printEvents(screen{Writer: &out}, someEvents())
 	wantText(t, "table", out.String(), `
-ID                  RECEIVED             BUCKET      REQUEST                                   OUTCOME  RULES
-0197f3c2-8a1b-7a2d  2026-07-01 10:00:00  deploys     POST / push                               started  deploy main, heal
-0197f3c2-8a1b-7a2c  2026-07-01 09:00:00  b\u001b[2J  POST /`[1:]+strings.Repeat("ü", 33)+`…  error    x\u0007 (error)
+ID                  RECEIVED             BUCKET      OUTCOME  RULES              REQUEST
+0197f3c2-8a1b-7a2d  2026-07-01 10:00:00  deploys     started  deploy main, heal  POST / push
+0197f3c2-8a1b-7a2c  2026-07-01 09:00:00  b\u001b[2J  error    x\u0007 (error)    POST /`[1:]+strings.Repeat("ü", 33)+`…
 `)
+}
+
+// TestEventsOnATerminal: what became of an event is seen on a narrow one, in
+// colour.
+func TestEventsOnATerminal(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	var out bytes.Buffer
+	printEvents(screen{Writer: &out, terminal: true, width: 80}, someEvents())
+	wantText(t, "table", out.String(), "ID                  RECEIVED             BUCKET      OUTCOME  RULES            …\n"+
+		"0197f3c2-8a1b-7a2d  2026-07-01 10:00:00  deploys     \x1b[32mstarted\x1b[0m  deploy main, heal…\n"+
+		"0197f3c2-8a1b-7a2c  2026-07-01 09:00:00  b\\u001b[2J  \x1b[31merror\x1b[0m    x\\u0007 (error)  …\n")
 }
 
 // TestEventsAskForPages: a page may be short, even empty, and have a next one.
@@ -73,7 +84,7 @@ func TestEventsAskForPages(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &eventDesk{pages: tt.pages}
-			o := eventOptions{filterFlags: filterFlags{rule: "a", limit: tt.limit}, bucket: "b", outcomes: list{"error,started", "answered"}}
+			o := eventOptions{filterFlags: filterFlags{bucket: "b", rule: "a", limit: tt.limit}, outcomes: list{"error,started", "answered"}}
 			events, hint, err := o.fetch(t.Context(), d)
 			if err != nil || len(events) != tt.events || hint != tt.hint {
 				t.Errorf("got %d events, hint %q, %v; want %d, %q", len(events), hint, err, tt.events, tt.hint)
@@ -93,8 +104,8 @@ func TestEventsPrint(t *testing.T) {
 	}{
 		{"none", false, control.EventList{}, "", "hookrun: there are no such events\n"},
 		{"a mistyped bucket", false, control.EventList{Hint: `did you mean "deploys"?`}, "", "hookrun: there are no such events\nhookrun: hint: did you mean \"deploys\"?\n"},
-		{"JSON", true, control.EventList{Events: []control.EventRow{{Event: control.Event{ID: "e1", Path: "<\x1b>"}, Outcome: engine.EventAnswered}}},
-			`{"id":"e1","received":"0001-01-01T00:00:00Z","source":"","bucket":"","method":"","path":"<\u001b>","size":0,"seq":0,"outcome":"answered"}` + "\n", ""},
+		{"JSON", true, control.EventList{Events: []control.EventRow{{Event: control.Event{ID: "e1", Path: "<\x1b>\u009b\u202e\U000e0001 é"}, Outcome: engine.EventAnswered}}},
+			`{"id":"e1","received":"0001-01-01T00:00:00Z","source":"","bucket":"","method":"","path":"<\u001b>\u009b\u202e\udb40\udc01 é","size":0,"seq":0,"outcome":"answered"}` + "\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, stderr bytes.Buffer

@@ -21,8 +21,8 @@ const eventsManual = `hookrun events [flags]
 hookrun events show|body ID [flags]
 
 Lists the events that were accepted, the newest first: id, when it came, its
-bucket, the request and what its sender calls it, what became of it, and the
-rules that matched. What was turned away is listed by hookrun rejected.
+bucket, what became of it, the rules that matched, the request and what its
+sender calls it. What was turned away is listed by hookrun rejected.
 
   show ID   everything about one: its header, its body, what each rule made of
             it, its runs
@@ -65,7 +65,6 @@ func runEvents(ctx context.Context, p Process, c command, args []string) error {
 // eventOptions are the flags of events.
 type eventOptions struct {
 	filterFlags
-	bucket   string
 	outcomes list
 }
 
@@ -73,7 +72,6 @@ func runEventList(ctx context.Context, p Process, c command, args []string) erro
 	var o eventOptions
 	fs := flags(c)
 	o.add(fs, "events", "received")
-	fs.StringVar(&o.bucket, "bucket", "", "only events to this `BUCKET`, by its name or id")
 	fs.Var(&o.outcomes, "outcome", "only events with this `OUTCOME`; several with commas")
 	if err := o.parse(p, c, fs, args); err != nil {
 		return err
@@ -141,14 +139,16 @@ const (
 
 // printEvents prints a line for each event, columns under each other.
 func printEvents(out screen, events []control.EventRow) {
-	rows := [][]string{{"ID", "RECEIVED", "BUCKET", "REQUEST", "OUTCOME", "RULES"}}
+	const outcome = 3 // its column
+	rows, colours := [][]string{{"ID", "RECEIVED", "BUCKET", "OUTCOME", "RULES", "REQUEST"}}, []colour{noColour}
 	for i := range events {
 		e := &events[i]
 		rows = append(rows, []string{
-			short(e.ID), clock(e.Received), clip(printable(e.Bucket), maxBucketColumn), clip(requestColumn(e), maxRequestColumn), string(e.Outcome), rulesColumn(e),
+			short(e.ID), clock(e.Received), clip(printable(e.Bucket), maxBucketColumn), string(e.Outcome), clip(rulesColumn(e), maxRuleColumn), clip(requestColumn(e), maxRequestColumn),
 		})
+		colours = append(colours, outcomeColour(e.Outcome))
 	}
-	out.columns(rows)
+	out.coloured(rows, outcome, colours)
 }
 
 // requestColumn is the request, and what its sender calls it.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"strings"
+	"time"
 
 	"hookrun/engine"
 	"hookrun/engine/control"
@@ -18,9 +19,12 @@ hookrun explain -file FILE [flags]
 
 Says of an event what each rule makes of it, and why: of a rule that does not
 match the part of its condition that decided, and the whole condition as a tree
-with what every part came to; of one that matches what its actions would do.
+with what every part came to; of one that matches what its actions would do, or
+what became of the runs that it has. -json prints these runs, too.
 Nothing is run and nothing is kept. Rules that match come first, then those that
-failed, then near misses. Secrets are shown as ***.
+failed, then near misses. Secrets, and what headers hold that prove who sends
+(X-Hook-Secret, X-Api-Key), are shown as ***. Of very much the beginning is told,
+and where it ends.
 
 The event is one of the past, or a FILE: a raw HTTP request as a sender wrote it
 (POST /hooks/deploys HTTP/1.1), or JSON: {"bucket": "deploys", "method": "POST",
@@ -128,7 +132,7 @@ func (q *question) explainOf(ctx context.Context, p Process, reader *store.Reade
 	if err != nil {
 		return turnedAway(ctx, reader, q.event, err)
 	}
-	asked, err := q.rulesOf(p, detail.Rules)
+	asked, err := q.rulesOf(p, detail.Rules, detail.Received)
 	if err != nil {
 		return err
 	}
@@ -138,12 +142,13 @@ func (q *question) explainOf(ctx context.Context, p Process, reader *store.Reade
 	if err != nil {
 		return err
 	}
-	e := explained{out: screenOf(p.Stdout), r: r, rules: asked.Rules, bucket: detail.Bucket}
-	if asked.Rules.Hash != detail.Rules {
+	e := explained{out: screenOf(p.Stdout), r: r, rules: asked.Rules, bucket: detail.Bucket, rule: q.rule, past: pastOf(&detail, q.rule)}
+	e.past.same, e.past.words = asked.Rules.Hash == detail.Rules, q.desk.words()
+	if !e.past.same {
 		e.then = detail.Verdicts
 	}
 	if q.json {
-		return e.out.json(r)
+		return e.out.json(explainedJSON{r, e.past.runs, e.past.more})
 	}
 	e.event(&detail)
 	e.all()
@@ -156,7 +161,7 @@ func (q *question) explainMade(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
-	asked, err := q.rulesOf(p, "")
+	asked, err := q.rulesOf(p, "", time.Time{})
 	if err != nil {
 		return err
 	}
@@ -167,7 +172,7 @@ func (q *question) explainMade(ctx context.Context, p Process) error {
 	if err != nil {
 		return err
 	}
-	e := explained{out: screenOf(p.Stdout), r: r, rules: asked.Rules, bucket: made.Bucket}
+	e := explained{out: screenOf(p.Stdout), r: r, rules: asked.Rules, bucket: made.Bucket, rule: q.rule}
 	if q.json {
 		return e.out.json(r)
 	}
@@ -205,9 +210,9 @@ func turnedAway(ctx context.Context, reader *store.Reader, id string, err error)
 	return err
 }
 
-// rulesOf are the rules to ask about an event that rules with this hash decided;
-// "": none did.
-func (q *question) rulesOf(p Process, hash string) (*rules.Generation, error) {
+// rulesOf are the rules to ask about an event that rules with this hash decided
+// at that time; "": none did.
+func (q *question) rulesOf(p Process, hash string, at time.Time) (*rules.Generation, error) {
 	if len(q.rules) > 0 {
 		g, problems := rules.Load(q.rules, rules.Options{Dry: true})
 		if g == nil {
@@ -224,16 +229,27 @@ func (q *question) rulesOf(p Process, hash string) (*rules.Generation, error) {
 	if len(entries) == 0 {
 		return nil, withHint(fmt.Errorf("%s holds no rules", q.desk.data), "-rules FILE names those to ask, -data the folder that hookrun runs with")
 	}
-	for _, e := range entries {
-		if hash == "" || q.now {
-			break
-		}
-		if g := parsed(archive, e.N); g != nil && g.Rules.Hash == hash {
+	if hash != "" && !q.now {
+		if g, e := thenInForce(archive, entries, hash, at); g != nil {
 			fmt.Fprintf(p.Stderr, "hookrun: asked the rules that decided then: generation %d, %s\n", e.N, strings.Join(e.Paths, " "))
 			return g, nil
 		}
 	}
 	return q.lastGeneration(p, archive, entries[0], hash)
+}
+
+// thenInForce is the generation with rules of this hash that was in force then:
+// one that changes nothing of them has the same. entries are the newest first.
+func thenInForce(archive *rules.Archive, entries []rules.Entry, hash string, at time.Time) (g *rules.Generation, of rules.Entry) {
+	for _, e := range entries {
+		if g != nil && of.At.Before(at) {
+			break
+		}
+		if same := parsed(archive, e.N); same != nil && same.Rules.Hash == hash {
+			g, of = same, e
+		}
+	}
+	return g, of
 }
 
 // lastGeneration are the rules that were in force last.

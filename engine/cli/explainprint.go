@@ -24,7 +24,9 @@ type explained struct {
 	r      *engine.Rehearsal
 	rules  *engine.RuleSet
 	bucket string
+	rule   string           // asked about alone; "": all
 	then   []engine.Verdict // what other rules made of the event when it came
+	past   past             // of an event that is kept
 }
 
 // event prints which event of the past was asked about.
@@ -74,6 +76,11 @@ func rank(x *engine.Explanation) int {
 
 // none says why there is nothing to say.
 func (e *explained) none() {
+	if r := e.rules.Rule(e.rule); r != nil {
+		fmt.Fprintf(e.out, "\nrule %q is about bucket %s; this event came to %s\n",
+			printable(r.Name), printable(strings.Join(r.Buckets, ", ")), printable(e.bucket))
+		return
+	}
 	fmt.Fprintf(e.out, "\nno rule that is switched on is about bucket %s", printable(e.bucket))
 	if len(e.rules.Rules) == 0 {
 		fmt.Fprintln(e.out, ": there is none")
@@ -101,9 +108,13 @@ func (e *explained) explanation(x *engine.Explanation) {
 	fmt.Fprintln(e.out)
 	e.out.marked(printable(x.Rule)+"  ", word, printable(after), c)
 	e.was(x)
+	e.became(x.Rule)
 	e.why(x)
+	if x.Undrawn != "" {
+		fmt.Fprintf(e.out, "  %s\n", printable(x.Undrawn))
+	}
 	if x.Verdict.Outcome == engine.Matched {
-		e.runs(x.Runs)
+		e.runs(x)
 	}
 }
 
@@ -133,13 +144,16 @@ func because(why string) string {
 func (e *explained) why(x *engine.Explanation) {
 	if x.When == nil {
 		if x.Verdict.Why != "" {
-			fmt.Fprintf(e.out, "  %s\n", printable(x.Verdict.Why))
+			e.out.whole("  " + printable(x.Verdict.Why))
 		}
 		return
 	}
 	decided := x.When.Deciders()
 	for _, n := range decided {
-		fmt.Fprintf(e.out, "  %s\n", printable(n.Line()))
+		e.out.whole("  " + printable(n.WholeLine()))
+	}
+	if x.When.State == engine.NodeTrue && x.Verdict.Why != "" { // the condition is not to blame
+		fmt.Fprintf(e.out, "  %s\n", printable(x.Verdict.Why))
 	}
 	if len(decided) > 0 && len(x.When.Lines()) == 1 {
 		return
@@ -153,15 +167,19 @@ func (e *explained) why(x *engine.Explanation) {
 }
 
 func (e *explained) tree(indent string, n *engine.Node) {
-	for _, line := range n.Lines() {
-		fmt.Fprintf(e.out, "%s%s\n", indent, printable(line))
+	for _, line := range n.WholeLines() {
+		e.out.whole(indent + printable(line))
 	}
 }
 
-func (e *explained) runs(runs []engine.PlannedRun) {
-	for i := range runs {
-		r := &runs[i]
-		title := "would run"
+// runs prints what the rule would do. Of what it has done hookrun runs show tells.
+func (e *explained) runs(x *engine.Explanation) {
+	for i := range x.Runs {
+		r := &x.Runs[i]
+		title := e.wouldRun(x.Rule, r)
+		if title == "" {
+			continue
+		}
 		if len(r.Element) > 0 {
 			title += fmt.Sprintf(" for element %d, %s", r.Index, clip(string(r.Element), plannedText))
 		}
@@ -174,6 +192,9 @@ func (e *explained) runs(runs []engine.PlannedRun) {
 		}
 		for j := range r.Steps {
 			e.step(&r.Steps[j])
+		}
+		if r.Unplanned != "" {
+			fmt.Fprintf(e.out, "    %s\n", printable(r.Unplanned))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,16 +29,33 @@ const (
 // what they would have decided otherwise in the last day, and holds them where
 // on_reload says so until a person accepts them: of the rules in force, so that an
 // edit can't take away what it is held by; of the new ones where those say nothing.
+// Rules that loosen on_reload are held whatever they change, and so are those of
+// which it can't be told what they change: who sends events decides how many there
+// are to ask about.
 type gate struct {
 	store   rehearse.Source
 	log     *slog.Logger
 	enforce func(old, now *rules.Generation) // puts rules in force and keeps them
 	tell    func(control.Notice)
+	most    int           // events that a comparison asks about; 0: gateEvents
+	within  time.Duration // how long it may take; 0: gateTime
 
 	mu      sync.Mutex // guards what follows; held while rules come into force
 	inForce *rules.Generation
-	held    *heldRules // nil: none are
+	held    *heldRules       // nil: none are
+	refused *control.Refusal // of what the files hold now; nil: they are good
+	changed []changed        // the newest maxChanged
 }
+
+// changed is what it changed that rules took the place of others.
+type changed struct {
+	before, now string // hashes
+	changes     *control.Changes
+}
+
+// maxChanged bounds what a gate remembers of past reloads: the archive has no more
+// generations.
+const maxChanged = 20
 
 // heldRules are rules that wait for a person.
 type heldRules struct {
@@ -63,32 +81,65 @@ func confirming(current, next *rules.Generation) rules.OnReload {
 }
 
 // offer takes rules that were read: it puts them in force, or holds them. It is
-// called by one goroutine at a time, for which a comparison takes up to gateTime.
+// called by one goroutine at a time, for which it takes up to gateTime twice.
 func (g *gate) offer(ctx context.Context, next *rules.Generation) {
+	g.forgive()
 	current := g.current()
 	on := confirming(current, next)
 	if !on.Confirm {
 		g.put(next)
-		g.tellOf(current, next, g.compare(ctx, current, next))
+		g.tellOf(current, next, g.compare(ctx, current, next, true))
 		return
 	}
 	for {
-		report := g.compare(ctx, current, next)
+		why, report := g.judge(ctx, current, next, on)
 		if ctx.Err() != nil {
 			return // hookrun ends
 		}
 		again := g.current() // others may have been accepted meanwhile
 		if again == current {
-			if report == nil || report.Flipped > on.Over {
-				g.hold(current, next, report, on)
+			if why != "" {
+				g.hold(current, next, g.detailed(ctx, current, next, report), why)
 				return
 			}
 			g.put(next)
-			g.tellOf(current, next, report)
+			g.tellOf(current, next, g.detailed(ctx, current, next, report))
 			return
 		}
 		current, on = again, confirming(again, next)
 	}
+}
+
+// judge says why rules are held that on_reload is asked about; "": they are not.
+// The report is of decisions alone, for which there is time for more events; nil:
+// what they change can't be told.
+func (g *gate) judge(ctx context.Context, current, next *rules.Generation, on rules.OnReload) (why string, report *rehearse.Report) {
+	report = g.compare(ctx, current, next, false)
+	switch was := current.OnReload; {
+	case was.Confirm && !next.OnReload.Confirm:
+		why = "they take on_reload away"
+	case was.Confirm && next.OnReload.Over > was.Over:
+		why = fmt.Sprintf("they raise confirm_if_changes_over from %d to %d", was.Over, next.OnReload.Over)
+	case report == nil:
+		why = "it can't be told what they change"
+	case report.Flipped > on.Over:
+		why = fmt.Sprintf("they change %s, which is more than %d", count(report.Flipped, "decision"), on.Over)
+	case report.Left != "":
+		why = fmt.Sprintf("it can't be told what they change: %s of the last 24h were asked about, older ones were left out, as %s", count(report.Events, "event"), report.Left)
+	}
+	return why, report
+}
+
+// detailed adds to a report what rules that match as before would do otherwise,
+// where that can be told of as many events.
+func (g *gate) detailed(ctx context.Context, current, next *rules.Generation, report *rehearse.Report) *rehearse.Report {
+	if report == nil {
+		return nil
+	}
+	if more := g.compare(ctx, current, next, true); more != nil && more.Events >= report.Events {
+		return more
+	}
+	return report
 }
 
 // put puts rules in force. Those that were held are gone: these came after them.
@@ -103,14 +154,15 @@ func (g *gate) put(next *rules.Generation) {
 	g.inForce = next
 }
 
-// compare asks both about the last day. It returns nil where that can't be told.
-func (g *gate) compare(ctx context.Context, current, next *rules.Generation) *rehearse.Report {
+// compare asks both about the last day, with plans also what they would do. It
+// returns nil where that can't be told.
+func (g *gate) compare(ctx context.Context, current, next *rules.Generation, plans bool) *rehearse.Report {
 	if current.Rules.Hash == next.Rules.Hash {
 		return &rehearse.Report{}
 	}
 	report, err := rehearse.Compare(ctx, g.store, rehearse.Options{
-		Window: rehearse.Window{Since: time.Now().Add(-gateSince), Limit: gateEvents, Time: gateTime, Workers: 1},
-		Rules:  next.Rules, Before: current.Rules, Plans: true,
+		Window: rehearse.Window{Since: time.Now().Add(-gateSince), Limit: cmp.Or(g.most, gateEvents), Time: cmp.Or(g.within, gateTime), Workers: 1},
+		Rules:  next.Rules, Before: current.Rules, Plans: plans,
 	})
 	if err != nil {
 		if ctx.Err() == nil {
@@ -128,18 +180,52 @@ func (g *gate) tellOf(before, now *rules.Generation, report *rehearse.Report) {
 	}
 	shown := shownGeneration(before, now, report)
 	shown.Current = true
+	g.mu.Lock()
+	g.remember(before.Hash, &shown)
+	g.mu.Unlock()
+	g.tellRules(shown)
+}
+
+// tellRules tells of rules without their diff: who wants it asks for it.
+func (g *gate) tellRules(shown control.Generation) {
+	shown.Diff = ""
 	g.tell(control.Notice{Rules: &shown})
 }
 
+// remember keeps what the rules changed that took the place of others. mu is held.
+func (g *gate) remember(before string, now *control.Generation) {
+	if now.Changes == nil || before == now.Hash {
+		return
+	}
+	if len(g.changed) == maxChanged {
+		g.changed = slices.Delete(g.changed, 0, 1)
+	}
+	g.changed = append(g.changed, changed{before, now.Hash, now.Changes})
+}
+
+// changesOf is what was changed when the rules of one hash took the place of those
+// of another, the last time that they did; nil: that is not known.
+func (g *gate) changesOf(before, now string) *control.Changes {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range slices.Backward(g.changed) {
+		if c.before == before && c.now == now {
+			return c.changes
+		}
+	}
+	return nil
+}
+
 // hold has rules wait for a person.
-func (g *gate) hold(current, next *rules.Generation, report *rehearse.Report, on rules.OnReload) {
+func (g *gate) hold(current, next *rules.Generation, report *rehearse.Report, why string) {
 	h := &heldRules{next, shownGeneration(current, next, report)}
+	h.shown.Why = why
 	g.mu.Lock()
 	g.held = h
 	g.mu.Unlock()
-	attrs := append([]any{"hash", shortHash(next.Hash), "confirm_if_changes_over", on.Over}, countsOf(report)...)
+	attrs := append([]any{"hash", shortHash(next.Hash), "why", why}, countsOf(report)...)
 	g.log.Warn("rules are held, those before go on: hookrun rules says what they change, hookrun rules accept puts them in force", attrs...)
-	g.tell(control.Notice{Rules: &h.shown})
+	g.tellRules(h.shown)
 }
 
 // countsOf are the attributes for the log of what rules change.
@@ -157,8 +243,11 @@ func countsOf(report *rehearse.Report) []any {
 // shownGeneration is a generation as people see it, beside the one that is or was
 // in force.
 func shownGeneration(before, g *rules.Generation, report *rehearse.Report) control.Generation {
-	files := absoluteFiles(g)
-	shown := control.Generation{Hash: g.Hash, At: time.Now().UTC(), Files: []string{}, Diff: diffFiles(absoluteFiles(before), files)}
+	var hide concealer
+	older, files := hide.files(absoluteFiles(before)), hide.files(absoluteFiles(g))
+	became := diffFiles(edition{"before", older}, edition{"after", files})
+	diff := before.Rules.Mask(g.Rules.Mask(hide.shown()(became)))
+	shown := control.Generation{Hash: g.Hash, At: time.Now().UTC(), Files: []string{}, Diff: diff}
 	for _, f := range files {
 		shown.Files = append(shown.Files, f.Path)
 	}
@@ -201,10 +290,12 @@ func (g *gate) Accept(_ context.Context, hash string) (control.Generation, error
 	}
 	h := g.held
 	g.log.Info("rules that were held are accepted by hand", "hash", shortHash(h.rules.Hash))
+	before := g.inForce.Hash
 	g.enforce(g.inForce, h.rules)
 	g.inForce, g.held = h.rules, nil
-	h.shown.Current = true
-	g.tell(control.Notice{Rules: &h.shown})
+	h.shown.Current, h.shown.Why = true, ""
+	g.remember(before, &h.shown)
+	g.tellRules(h.shown)
 	return h.shown, nil
 }
 
@@ -217,6 +308,9 @@ func shortHash(hash string) string { return hash[:min(len(hash), shownHash)] }
 // that were in force last where these hold what stands in the files now.
 func (r *running) openGate(ctx context.Context) *gate {
 	g := &gate{store: r.store, log: r.log, enforce: r.swap, tell: each(r.feed.Publish, r.countHeld), inForce: r.first}
+	if r.loader.refused != nil {
+		g.refused = newRefusal(r.loader.refused, r.first.Rules.Mask)
+	}
 	last := r.lastInForce()
 	if last == nil || last.Hash == r.first.Hash {
 		return g
@@ -226,12 +320,12 @@ func (r *running) openGate(ctx context.Context) *gate {
 		return g
 	}
 	next := r.first
-	report := g.compare(ctx, last, next)
-	if report != nil && report.Flipped <= on.Over {
+	why, report := g.judge(ctx, last, next, on)
+	if why == "" {
 		return g
 	}
 	r.first, g.inForce = last, last
-	g.hold(last, next, report, on)
+	g.hold(last, next, g.detailed(ctx, last, next, report), why)
 	return g
 }
 
@@ -280,15 +374,19 @@ func printHeld(ctx context.Context, out screen, data string) error {
 	if err != nil || list.Held == nil {
 		return err
 	}
-	held := list.Held
+	printHeldRules(out, list.Held)
+	out.line("      hookrun rules accept " + shortHash(list.Held.Hash) + " puts them in force; an edit of the files takes their place")
+	return nil
+}
+
+func printHeldRules(out screen, held *control.Generation) {
 	out.line(fmt.Sprintf("held  %s  %s  %s", clock(held.At), shortHash(held.Hash), printable(strings.Join(held.Files, " "))))
+	out.line("      " + printable(held.Why))
 	if held.Changes == nil {
 		out.line("      what they would have decided otherwise can't be told")
 	} else {
 		printChanges(out, held.Changes)
 	}
-	out.line("      hookrun rules accept " + shortHash(held.Hash) + " puts them in force; an edit of the files takes their place")
-	return nil
 }
 
 // printChanges prints what rules that are held change.
@@ -305,9 +403,12 @@ func printChanges(out screen, c *control.Changes) {
 const acceptManual = `hookrun rules accept [HASH] [flags]
 
 Puts the rules in force that on_reload holds: those that would have decided
-otherwise more often than confirm_if_changes_over allows. hookrun rules shows
-them and what they change. With HASH, which may be its beginning, they are
-accepted only if they are these: the files may have been edited since.
+otherwise more often than confirm_if_changes_over allows, those of which that
+can't be told, and those that loosen on_reload. A decision is whether a rule
+matches: other arguments, paths or bodies of one that matches as before are shown
+and hold nothing. hookrun rules shows them and what they change, and so does
+this. With HASH, which may be its beginning, they are accepted only if they are
+these: the files may have been edited since.
 
 Examples:
   hookrun rules
@@ -345,6 +446,7 @@ func accept(ctx context.Context, p Process, desk control.Control, hash string) e
 		return err
 	}
 	if list.Held != nil && strings.HasPrefix(list.Held.Hash, hash) {
+		printHeldRules(screenOf(p.Stdout), list.Held)
 		hash = list.Held.Hash
 	}
 	g, err := desk.AcceptRules(ctx, hash)

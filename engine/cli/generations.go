@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -19,8 +20,9 @@ hookrun rules accept [HASH] [-data FOLDER]
 
 Lists the generations of rules that were in force, the newest first: number,
 since when, files. * marks the one that stands in the files now. hookrun
-rollback goes back to one. Rules that on_reload holds come first, with what
-they would have decided otherwise in the last day.
+rollback goes back to one. What is wrong with the rules in the files comes first,
+where a hookrun refuses them; then rules that on_reload holds, with what they
+would have decided otherwise in the last day.
 
   accept   put the rules in force that are held: hookrun rules accept -h
 
@@ -51,6 +53,9 @@ func runRules(ctx context.Context, p Process, c command, args []string) error {
 	if len(entries) == 0 {
 		return withHint(fmt.Errorf("%s holds no generation of rules", data), "-data names the folder that hookrun runs with")
 	}
+	if err := printRefused(ctx, screenOf(p.Stdout), data); err != nil {
+		return deskError(c, err)
+	}
 	if err := printHeld(ctx, screenOf(p.Stdout), data); err != nil {
 		return deskError(c, err)
 	}
@@ -65,7 +70,13 @@ func runRules(ctx context.Context, p Process, c command, args []string) error {
 }
 
 // archived is an archive as people see it.
-type archived struct{ archive *rules.Archive }
+type archived struct {
+	archive *rules.Archive
+
+	// changes is what was changed when the rules of one hash took the place of those
+	// of another, nil where that is not known. It may be nil: nothing is.
+	changes func(before, now string) *control.Changes
+}
 
 // Generations implements control.Archive.
 func (a archived) Generations() ([]control.Generation, error) {
@@ -74,30 +85,51 @@ func (a archived) Generations() ([]control.Generation, error) {
 		return nil, err
 	}
 	all := make([]control.Generation, 0, len(entries))
-	var newer []rules.File
+	var hide concealer
+	var newer edition
 	for i, e := range entries {
 		files, err := a.archive.Load(e.N)
 		if err != nil {
 			continue // it was pruned meanwhile
 		}
+		of := edition{fmt.Sprint("generation ", e.N), hide.files(files)}
 		if len(all) > 0 {
-			all[len(all)-1].Diff = diffFiles(files, newer)
+			after := &all[len(all)-1]
+			after.Diff = diffFiles(of, newer)
+			if a.changes != nil {
+				after.Changes = a.changes(e.Hash, after.Hash)
+			}
 		}
-		newer = files
+		newer = of
 		all = append(all, control.Generation{N: e.N, Hash: e.Hash, At: e.At, Files: e.Paths, Current: i == 0})
+	}
+	shown := hide.shown()
+	for i := range all {
+		all[i].Diff = shown(all[i].Diff)
 	}
 	return all, nil
 }
 
+// edition is rules files with the word for which ones they are.
+type edition struct {
+	name  string
+	files []rules.File
+}
+
 // diffFiles is what became of the older files, as a unified diff.
-func diffFiles(older, newer []rules.File) string {
+func diffFiles(older, newer edition) string {
 	var out strings.Builder
-	for _, f := range newer {
-		out.Write(diff.Diff(f.Path, contentOf(older, f.Path), f.Path, f.Data))
+	add := func(path string, was, is []byte) {
+		text := diff.Diff(path+" ("+older.name+")", was, path+" ("+newer.name+")", is)
+		_, text, _ = bytes.Cut(text, []byte("\n")) // the two names, which follow each on its line
+		out.Write(text)
 	}
-	for _, f := range older {
-		if contentOf(newer, f.Path) == nil {
-			out.Write(diff.Diff(f.Path, f.Data, f.Path, nil))
+	for _, f := range newer.files {
+		add(f.Path, contentOf(older.files, f.Path), f.Data)
+	}
+	for _, f := range older.files {
+		if contentOf(newer.files, f.Path) == nil {
+			add(f.Path, f.Data, nil)
 		}
 	}
 	return out.String()
@@ -118,16 +150,18 @@ const maxSourceLines = 200
 
 // Source implements control.Archive.
 func (a archived) Source() func(place string) string {
+	var hide concealer
 	lines := map[string][]string{} // by path
 	if entries, err := a.archive.List(); err == nil && len(entries) > 0 {
 		files, err := a.archive.Load(entries[0].N)
 		if err != nil {
 			files = nil // it was pruned meanwhile
 		}
-		for _, f := range files {
+		for _, f := range hide.files(files) {
 			lines[f.Path] = strings.Split(string(f.Data), "\n")
 		}
 	}
+	shown := hide.shown()
 	return func(place string) string {
 		i := strings.LastIndexByte(place, ':')
 		if i < 0 {
@@ -139,7 +173,7 @@ func (a archived) Source() func(place string) string {
 		}
 		line, err := strconv.Atoi(place[i+1:])
 		if of := lines[path]; err == nil && 0 < line && line <= len(of) {
-			return block(of[line-1:])
+			return shown(block(of[line-1:]))
 		}
 		return ""
 	}

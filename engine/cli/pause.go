@@ -64,9 +64,9 @@ func runPausing(ctx context.Context, p Process, c command, args []string, do pau
 	if err != nil {
 		return err
 	}
-	rule := strings.Join(words, "")
-	if len(words) == 1 && rule == "" { // an empty variable of a script
-		return &usageError{c.name + `: "" is no rule`, "without a word it is for all rules"}
+	rule, err := ruleWord(c, words, "without a word it is for all rules")
+	if err != nil {
+		return err
 	}
 	return desk.change(ctx, p, c, func(d control.Desk) error {
 		paused, err := do(d, ctx, rule)
@@ -78,6 +78,15 @@ func runPausing(ctx context.Context, p Process, c command, args []string, do pau
 	})
 }
 
+// ruleWord is the rule that a word names, where there is one.
+func ruleWord(c command, words []string, hint string) (string, error) {
+	rule := strings.Join(words, "")
+	if len(words) == 1 && rule == "" { // an empty variable of a script
+		return "", &usageError{c.name + `: "" is no rule`, hint}
+	}
+	return rule, nil
+}
+
 // printPaused prints what is paused; a person who resumed one rule may not know
 // that all are.
 func printPaused(out io.Writer, paused control.Paused, one bool) {
@@ -87,15 +96,18 @@ func printPaused(out io.Writer, paused control.Paused, one bool) {
 	}
 }
 
-func pausedLine(p control.Paused) string {
-	rules := printable(strings.Join(p.Rules, ", "))
+func pausedLine(p control.Paused) string { return rulesLine("paused", "all rules", p.All, p.Rules) }
+
+// rulesLine says which rules are so; all is how they are called together.
+func rulesLine(so, all string, isAll bool, names []string) string {
+	rules := printable(strings.Join(names, ", "))
 	switch {
-	case p.All && rules != "":
-		return "paused: all rules, and by themselves " + rules
-	case p.All:
-		return "paused: all rules"
+	case isAll && rules != "":
+		return fmt.Sprintf("%s: %s, and by themselves %s", so, all, rules)
+	case isAll:
+		return so + ": " + all
 	case rules != "":
-		return "paused: " + rules
+		return so + ": " + rules
 	}
-	return "nothing is paused"
+	return "nothing is " + so
 }

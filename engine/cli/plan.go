@@ -8,13 +8,14 @@ import (
 )
 
 // planLines is what a step does, or would do, in lines of at most so many
-// characters, fit for a terminal; 0: of any length. texts says that what goes to a
-// command's input, a file or a server is among it.
+// characters, fit for a terminal, with the first shownLines of a text; 0: of any
+// length. texts says that what goes to a command's input, a file or a server is
+// among it; a script is in any case.
 func planLines(p *engine.Plan, most int, texts bool) []string {
 	d := &planDrawing{most: most}
 	switch {
 	case len(p.Argv) > 0:
-		d.line("command", shellArgs(p.Argv))
+		d.command(p.Argv)
 		d.line("dir", p.Dir)
 		d.line("env", assignments(p.Env))
 	case p.Path != "":
@@ -49,13 +50,47 @@ func (d *planDrawing) line(name, value string) {
 	d.lines = append(d.lines, name+": "+value)
 }
 
+// command draws a script of several lines as one reads it.
+func (d *planDrawing) command(argv []string) {
+	last := len(argv) - 1
+	if last < 2 || argv[last-1] != "-c" || !strings.Contains(argv[last], "\n") {
+		d.line("command", shellArgs(argv))
+		return
+	}
+	d.line("command", shellArgs(argv[:last])+" …")
+	d.text("script", &argv[last])
+}
+
 func (d *planDrawing) text(name string, text *string) {
+	if text == nil {
+		return
+	}
+	lines := strings.Split(strings.TrimRight(readable(*text), "\n"), "\n")
 	switch {
-	case text == nil:
 	case *text == "":
 		d.line(name, "(empty)")
+	case len(lines) == 1:
+		d.line(name, lines[0])
 	default:
-		d.line(name, *text)
+		d.block(name, lines)
+	}
+}
+
+// block draws lines that are fit for a terminal.
+func (d *planDrawing) block(name string, lines []string) {
+	over := 0
+	if d.most > 0 {
+		over = max(0, len(lines)-shownLines)
+	}
+	d.lines = append(d.lines, name+":")
+	for _, line := range lines[:len(lines)-over] {
+		if d.most > 0 {
+			line = clip(line, d.most)
+		}
+		d.lines = append(d.lines, strings.TrimRight("  "+line, " "))
+	}
+	if over > 0 {
+		d.lines = append(d.lines, fmt.Sprintf("  … %s more", count(over, "line")))
 	}
 }
 

@@ -18,8 +18,10 @@ Prints a test of the rules that is made of a past event: the event as it is kept
 the rules that matched it, what their actions did and came to. hookrun test takes
 it, and says so where the rules as they are now do otherwise.
 
-What held a secret is a pattern in it. The test holds the event's body and
-headers: look at it before you give it to others.
+What held a secret is a pattern in it. Credentials in headers, such as
+X-Gitlab-Token, and in the query are ***, which a comment says, and whether a rule
+reads them. The test holds the event's body and its other headers: look at it
+before you give it to others.
 
 Examples:
   hookrun events
@@ -50,10 +52,13 @@ func runRecord(ctx context.Context, p Process, c command, args []string) error {
 	if err != nil {
 		return deskError(c, desk.noStore(err))
 	}
-	r := &recording{store: reader, name: name}
+	r := &recording{store: reader, name: name, rules: generations(openArchive(desk.data))}
 	err = r.record(ctx, id)
 	if err = errors.Join(err, reader.Close()); err != nil {
 		return prefixedHint("record", err)
+	}
+	if r.note != "" {
+		fmt.Fprintln(p.Stderr, "hookrun: record: "+printable(r.note))
 	}
 	_, err = p.Stdout.Write(r.test.Bytes())
 	return err
@@ -71,7 +76,10 @@ func prefixedHint(command string, err error) error {
 type recording struct {
 	store *store.Reader
 	name  string
+	rules func(hash string) *engine.RuleSet // of generations that are kept
+	asked *engine.RuleSet                   // about the event; nil: not known
 	test  bytes.Buffer
+	note  string // what the test says of credentials
 }
 
 func (r *recording) record(ctx context.Context, id string) error {
@@ -97,7 +105,9 @@ func (r *recording) record(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return ruletest.Record(&r.test, past, ruletest.RecordOptions{Name: r.name, Dir: dir})
+	return ruletest.Record(&r.test, past, ruletest.RecordOptions{
+		Name: r.name, Dir: dir, Rules: r.asked, Note: func(text string) { r.note = text },
+	})
 }
 
 // event is the one event whose id begins so.
@@ -119,6 +129,7 @@ func (r *recording) event(ctx context.Context, id string) (past ruletest.Past, e
 	case e.Outcome == engine.EventAnswered:
 		return past, withHint(fmt.Errorf("event %s is the question of a service, which no rule is asked about", e.ID), "record one that rules were asked about; hookrun events lists them")
 	}
+	r.asked = r.rules(e.Rules)
 	return ruletest.Past{Event: e.Event, Verdicts: e.Verdicts}, nil
 }
 

@@ -26,8 +26,9 @@ type loader struct {
 	// told is the fingerprint of the files that the start read.
 	told string
 
-	// refused says that the start did not take what the files hold.
-	refused bool
+	// refused is what is wrong with what the files hold where the start did not take
+	// it.
+	refused []rules.Problem
 }
 
 func newLoader(p Process, o runOptions, client *http.Client, log *slog.Logger) *loader {
@@ -114,7 +115,7 @@ func (l *loader) first() (*rules.Generation, error) {
 	if g, _ = rules.Parse(files, l.options); g == nil { // a secret or a folder of theirs is gone, say: the file's own problems are the news
 		return nil, exitError(exitFailed)
 	}
-	l.refused = true
+	l.refused = problems
 	l.log.Error("the rules have problems; going on with the last good ones", "generation", entry.N, "of", entry.At.Local().Format(time.DateTime))
 	return g, nil
 }
@@ -140,7 +141,7 @@ func printProblems(p Process, problems []rules.Problem) {
 func (r *running) reload(ctx context.Context, p Process) {
 	r.loader.keep(r.first)
 	r.metrics.InForce(r.first.Rules, time.Now())
-	if r.loader.refused {
+	if r.loader.refused != nil {
 		r.metrics.Reload(metrics.ReloadRefused)
 	}
 	w := rules.NewWatcher(rules.WatchOptions{
@@ -151,6 +152,7 @@ func (r *running) reload(ctx context.Context, p Process) {
 			if g == nil {
 				r.metrics.Reload(metrics.ReloadRefused)
 				r.log.Error("rules are refused, those before go on", "problems", countErrors(problems))
+				r.gate.refuse(problems)
 				return
 			}
 			r.gate.offer(ctx, g)
@@ -203,7 +205,7 @@ func (r *running) swap(old, g *rules.Generation) {
 	for _, name := range rules.DiffBuckets(old, g) {
 		r.log.Info("bucket changed", "bucket", name)
 	}
-	r.tellAdmin(old.Admin, g.Admin)
+	r.tellAdmin(old, g)
 	r.loader.keep(g)
 	if r.socket == nil && !g.Relay.Configured() {
 		r.log.Warn("no webhooks come in: the rules name no relay any more, and hookrun was started without -listen; start it again to listen")

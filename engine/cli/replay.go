@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,8 +46,8 @@ Examples:
   hookrun replay -run 0197f3c2-8a1b-7a2c
   hookrun replay -run -yes -rule notify 0197f3c2-8a1b-7a2c 0197f3c2-91de-7f01
 
-Exit codes: 0 done, with -exit-code: and nothing differs, 1 it could not, or
-with -exit-code something differs, 2 wrong usage.`
+Exit codes: 0 done, with -exit-code: and nothing differs, 1 it could not, with
+-exit-code something differs, or with -run no rule matched, 2 wrong usage.`
 
 func replayCommand() command {
 	return command{name: "replay", summary: "ask the rules about past events, or run some again", manual: replayManual, run: runReplay}
@@ -146,6 +148,9 @@ func (o *replayOptions) rehearse(ctx context.Context, p Process) error {
 	} else {
 		printReport(out, report, o.verbose)
 	}
+	if hint := noEvents(report, o.bucket, g); hint != "" {
+		fmt.Fprintf(p.Stderr, "hookrun: there are no such events\nhookrun: hint: %s\n", printable(hint))
+	}
 	if err == nil && o.exitCode && !report.Same() {
 		return exitError(exitFailed)
 	}
@@ -200,6 +205,18 @@ func printReport(out screen, r *rehearse.Report, verbose bool) {
 	}
 }
 
+// noEvents says of a report of nothing why that may be; "": it is one of some.
+func noEvents(r *rehearse.Report, bucket string, g *rules.Generation) string {
+	if r.Events > 0 {
+		return ""
+	}
+	known := bucketsOf(g.Rules)
+	if bucket == "" || slices.Contains(known, bucket) {
+		return "hookrun events lists what came; -since asks further back, -data names the folder that hookrun runs with"
+	}
+	return cmp.Or(engine.Nearest(bucket, known), fmt.Sprintf("no rule names the bucket %q", bucket))
+}
+
 func summaryOf(r *rehearse.Report) string {
 	seen := count(r.Events, "event")
 	if !r.Oldest.IsZero() {
@@ -207,6 +224,9 @@ func summaryOf(r *rehearse.Report) string {
 	}
 	if r.Skipped > 0 {
 		seen += fmt.Sprintf(" (%d left out: replays, and those that no rule was asked about)", r.Skipped)
+	}
+	if r.Events == 0 {
+		return seen + ": nothing to compare"
 	}
 	if r.Same() {
 		return seen + ": nothing differs"
@@ -313,6 +333,7 @@ func (o *replayOptions) replayAll(ctx context.Context, p Process, desk replayDes
 	if ok, err := o.confirmed(p, len(chosen)); err != nil || !ok {
 		return err
 	}
+	started := true
 	for _, q := range chosen {
 		done, err := desk.Replay(ctx, q)
 		if err != nil {
@@ -321,8 +342,32 @@ func (o *replayOptions) replayAll(ctx context.Context, p Process, desk replayDes
 		if err := o.printReplayed(screenOf(p.Stdout), done); err != nil {
 			return err
 		}
+		if len(done.Runs) > 0 {
+			continue
+		}
+		if why := startedNothing(ctx, desk, done.Event); why != "" {
+			printError(p, fmt.Sprintf("replay: event %s started nothing: %s", printable(done.Event), why), "hookrun explain -event "+printable(short(done.Event))+o.desk.words())
+			started = false
+		}
+	}
+	if !started {
+		return exitError(exitFailed)
 	}
 	return nil
+}
+
+// startedNothing says why an event has no run; "": it has, or nobody knows.
+func startedNothing(ctx context.Context, desk control.History, event string) string {
+	ev, err := desk.Event(ctx, event)
+	switch {
+	case err != nil || len(ev.Runs) > 0:
+		return ""
+	case len(ev.Errored) > 0:
+		return "a condition failed"
+	case len(ev.Matched) > 0:
+		return "there was nothing to do"
+	}
+	return "no rule matched it"
 }
 
 // choose finds what an id means, and says on standard error what it would run.
@@ -369,11 +414,13 @@ func (o *replayOptions) preview(ctx context.Context, p Process, desk replayDesk,
 			continue
 		}
 		matched++
-		out.line(printable(fmt.Sprintf("  rule %q", x.Rule)))
-		for _, run := range x.Runs[:min(len(x.Runs), maxShownDiffs)] {
-			for _, s := range run.Steps {
-				out.line("    " + printable(s.Step+" ("+s.Kind+") "+previewLine(&s.Plan)))
-			}
+		fmt.Fprintln(out, printable(fmt.Sprintf("  rule %q", x.Rule)))
+		shown := min(len(x.Runs), maxShownDiffs)
+		for i := range x.Runs[:shown] {
+			previewRun(out, &x.Runs[i])
+		}
+		if more := len(x.Runs) - shown; more > 0 {
+			fmt.Fprintf(out, "    and %s more\n", count(more, "run"))
 		}
 	}
 	if matched == 0 {
@@ -381,15 +428,33 @@ func (o *replayOptions) preview(ctx context.Context, p Process, desk replayDesk,
 	}
 }
 
-// previewLine says in one line what a step would do.
-func previewLine(plan *engine.Plan) string {
-	switch {
-	case len(plan.Argv) > 0:
-		return fmt.Sprintf("%q", plan.Argv)
-	case plan.Path != "":
-		return plan.Path
+// previewRun prints in full what a run would do: a person is about to say yes.
+func previewRun(out screen, r *engine.PlannedRun) {
+	if r.Err != "" {
+		fmt.Fprintf(out, "    it would fail at once: %s\n", printable(r.Err))
 	}
-	return plan.Method + " " + plan.URL
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		title := fmt.Sprintf("%s (%s)", s.Step, s.Kind)
+		switch {
+		case s.Skip:
+			title += "  skipped"
+		case s.Err != "":
+			title += "  it would fail: " + s.Err
+		case s.Open:
+			title += "  if a step before has it so"
+		}
+		fmt.Fprintf(out, "    %s\n", printable(title))
+		if s.Skip || s.Err != "" {
+			continue
+		}
+		for _, line := range planLines(&s.Plan, 0, false) {
+			fmt.Fprintf(out, "      %s\n", line)
+		}
+	}
+	if r.Unplanned != "" {
+		fmt.Fprintf(out, "    %s\n", printable(r.Unplanned))
+	}
 }
 
 // confirmed asks on a terminal. Elsewhere it wants -yes.

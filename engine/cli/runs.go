@@ -84,17 +84,19 @@ const maxListed = 10_000
 
 // filterFlags are those that lists of runs and of events have.
 type filterFlags struct {
-	desk  deskFlags
-	rule  string
-	since moment
-	until moment
-	limit int
-	json  bool
+	desk   deskFlags
+	bucket string
+	rule   string
+	since  moment
+	until  moment
+	limit  int
+	json   bool
 }
 
 // add adds them. came is what is told of since a time.
 func (f *filterFlags) add(fs *flag.FlagSet, what, came string) {
 	f.desk.add(fs)
+	fs.StringVar(&f.bucket, "bucket", "", "only "+what+" of this `BUCKET`, by its name or id")
 	fs.StringVar(&f.rule, "rule", "", "only "+what+" of this `RULE`")
 	fs.Var(&f.since, "since", "only "+what+" "+came+" since this `TIME`: 24h, 7d, 2026-07-01 or RFC 3339")
 	fs.Var(&f.until, "until", "only "+what+" "+came+" before this `TIME`, as of -since")
@@ -152,7 +154,7 @@ func runList(ctx context.Context, p Process, c command, args []string) error {
 
 // query is what the flags ask for.
 func (o *listOptions) query() control.Query {
-	return control.Query{Event: o.event, Rule: o.rule, Since: time.Time(o.since), Until: time.Time(o.until), States: split[engine.State](o.states)}
+	return control.Query{Event: o.event, Bucket: o.bucket, Rule: o.rule, Since: time.Time(o.since), Until: time.Time(o.until), States: split[engine.State](o.states)}
 }
 
 func (o *listOptions) print(ctx context.Context, d control.Desk, out screen, stderr io.Writer) error {

@@ -70,23 +70,39 @@ func (s screen) marked(before, word, after string, c colour) {
 
 // columns prints rows, of which there is one at least, with their cells under each
 // other.
-func (s screen) columns(rows [][]string) {
+func (s screen) columns(rows [][]string) { s.coloured(rows, 0, nil) }
+
+// coloured is columns with a colour for the cells of one column, one for each row;
+// without any, none has one.
+func (s screen) coloured(rows [][]string, at int, colours []colour) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
 			widths[i] = max(widths[i], len([]rune(cell)))
 		}
 	}
-	for _, row := range rows {
+	for n, row := range rows {
 		var line strings.Builder
+		begin := 0
 		for i, cell := range row {
+			if i == at {
+				begin = line.Len()
+			}
 			fmt.Fprintf(&line, "%-*s  ", widths[i], cell)
 		}
-		s.line(strings.TrimRight(line.String(), " "))
+		text := strings.TrimRight(line.String(), " ")
+		if len(colours) == 0 {
+			s.line(text)
+			continue
+		}
+		begin = min(begin, len(text))
+		end := min(begin+len(row[at]), len(text))
+		s.marked(text[:begin], text[begin:end], text[end:], colours[n])
 	}
 }
 
-// json prints a value as JSON on one line.
+// json prints a value as JSON on one line. It may get to a terminal by a detour, as
+// through less -R or a log.
 func (s screen) json(v any) error {
 	var text strings.Builder
 	out := json.NewEncoder(&text)
@@ -94,11 +110,7 @@ func (s screen) json(v any) error {
 	if err := out.Encode(v); err != nil {
 		return fmt.Errorf("encode JSON: %w", err)
 	}
-	line := strings.TrimSuffix(text.String(), "\n")
-	if s.terminal {
-		line = escaped(line)
-	}
-	_, err := fmt.Fprintln(s, line)
+	_, err := fmt.Fprintln(s, escaped(strings.TrimSuffix(text.String(), "\n")))
 	return err
 }
 

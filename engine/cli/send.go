@@ -190,7 +190,7 @@ func post(req *http.Request, p Process) error {
 		fmt.Fprintf(p.Stdout, "run   %s  %s%s\n", r.ID, r.Rule, fate(r))
 	}
 	if len(receipt.Runs) == 0 {
-		fmt.Fprintln(p.Stdout, "no run: no rule matched, or hookrun's log says why one that did starts nothing")
+		fmt.Fprintf(p.Stdout, "no run: no rule matched, or there was nothing to do: hookrun explain -event %s says why\n", printable(short(receipt.Event)))
 	}
 	return nil
 }

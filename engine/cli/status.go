@@ -14,8 +14,9 @@ import (
 const statusManual = `hookrun status [flags]
 
 Prints how a hookrun is: since when it runs, whether it takes events, its relay,
-what is in its store and how much of -keep-size and -keep-age that is, how runs
-ended, and what is paused, armed or held.
+the address of its dashboard, what is in its store and how much of -keep-size and
+-keep-age that is, what is wrong with the rules in the files where it refuses
+them, how runs ended, and what is paused, armed or held.
 
 Where none runs, it prints what the store holds.
 
@@ -23,7 +24,8 @@ Examples:
   hookrun status
   hookrun status -json
 
-Exit codes: 0 it is well, 1 it is not, or none runs, 2 wrong usage.`
+Exit codes: 0 it is well, 1 it is not, or refuses the rules in the files, or none
+runs, 2 wrong usage.`
 
 func statusCommand() command {
 	return command{name: "status", summary: "print how hookrun is and what its store holds", manual: statusManual, run: runStatus}
@@ -44,7 +46,7 @@ func runStatus(ctx context.Context, p Process, c command, args []string) error {
 		if err != nil {
 			return err
 		}
-		well = s.Health.OK
+		well = s.Health.OK && s.Refused == nil
 		out := screenOf(p.Stdout)
 		if asJSON {
 			return out.json(s)
@@ -85,6 +87,7 @@ func (s *status) print(to shown, now time.Time) {
 	to.field("health", s.healthLine())
 	to.field("relay", s.Relay)
 	to.field("listen", s.Listen)
+	to.field("admin", s.Admin)
 	s.printStore(to)
 	s.printRuns(to)
 	s.printHands(to)
@@ -121,6 +124,12 @@ func (s *status) printStore(to shown) {
 
 func (s *status) printRuns(to shown) {
 	to.field("rules", fmt.Sprint(s.Rules))
+	if s.Refused != nil {
+		to.field("refused", fmt.Sprintf("the files hold others since %s that are not in force:", clock(s.Refused.At)))
+		for _, line := range refusalLines(s.Refused) {
+			to.field("", line)
+		}
+	}
 	if !s.Since.IsZero() {
 		to.field("ended", endedLine(s.Summary.Ended))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,8 @@ what became of them, runs and the states that they come to, webhooks that were
 turned away, rules that came into force, changes of health.
 
 -bucket, -rule, -outcome and -state narrow it. With -rule events are those that it
-matched or failed on; with -bucket runs are those of events that came since; with -outcome alone there are only events, with -state
-alone only runs.
+matched or failed on; with -bucket runs are those of events that came since; with
+-outcome alone there are only events, with -state alone only runs.
 
 It goes on over a restart of hookrun, and says so.
 
@@ -74,6 +75,7 @@ func (o *tailOptions) follow(ctx context.Context, c command, t *tail) error {
 	for {
 		client, err := control.Dial(ctx, o.desk.data)
 		if err == nil {
+			t.unknown(ctx, client, o.rule)
 			err = client.Watch(ctx, o.query(), t.notice)
 		}
 		switch {
@@ -100,6 +102,7 @@ type tail struct {
 	json   bool
 	now    func() time.Time
 
+	asked   bool // whether there is the rule that is wanted
 	watched bool // a hookrun was found
 	lost    bool // and has ended
 
@@ -115,6 +118,34 @@ func (t *tail) ended() {
 	if !t.lost {
 		t.lost = true
 		fmt.Fprintln(t.stderr, "hookrun: hookrun has ended; this goes on when it runs again")
+	}
+}
+
+// ruleLister is what tail asks for the names of rules.
+type ruleLister interface {
+	Rules(ctx context.Context) (control.RuleList, error)
+}
+
+// unknown says of a rule that there is none, once: it may come yet.
+func (t *tail) unknown(ctx context.Context, d ruleLister, rule string) {
+	if rule == "" || t.asked {
+		return
+	}
+	list, err := d.Rules(ctx)
+	if err != nil {
+		return // Watch says what is wrong
+	}
+	t.asked = true
+	var names []string
+	for i := range list.Rules {
+		names = append(names, list.Rules[i].Name)
+	}
+	if slices.Contains(names, rule) {
+		return
+	}
+	fmt.Fprintf(t.stderr, "hookrun: there is no rule %q yet\n", rule)
+	if hint := nearestName(rule, names); hint != "" {
+		fmt.Fprintf(t.stderr, "hookrun: hint: %s\n", printable(hint))
 	}
 }
 
@@ -140,6 +171,8 @@ func (t *tail) notice(n control.Notice) error {
 		t.line(r.Received, "event", "", "rejected", red, fmt.Sprintf("%s  %s %s  from %s: %s", r.Bucket, r.Method, r.Path, cmp.Or(r.Remote, r.Source), r.Reason))
 	case n.Rules != nil:
 		t.rules(n.Rules)
+	case n.Refused != nil:
+		t.line(n.Refused.At, "rules", "", "refused", red, strings.Join(refusalLines(n.Refused), "  "))
 	case n.Health != nil:
 		t.health(*n.Health)
 	case n.Missed > 0:
@@ -186,12 +219,29 @@ func (t *tail) run(r *control.Run) {
 			more += "  " + took
 		}
 	}
-	if why := whyColumn(r); why != "" {
+	if why := newsOf(r, now); why != "" {
 		more += "  " + why
 	}
 	if t.isNews(r.ID, fmt.Sprint(r.State, r.Attempts, more)) {
 		t.line(now, "run", r.ID, string(r.State), stateColour(r.State), more)
 	}
+}
+
+// newsOf says why the run is as it is, without what was said of the attempt before.
+func newsOf(r *control.Run, now time.Time) string {
+	news := *r
+	switch {
+	case r.State == engine.Running && r.Attempts > 1:
+		news.Error = ""
+		return joinReason(fmt.Sprintf("attempt %d", r.Attempts), whyColumn(&news))
+	case r.State == engine.Queued && r.Attempts > 0 && r.Error != "":
+		again := "will retry"
+		if r.Due.After(now) {
+			again += " at " + r.Due.Local().Format(time.TimeOnly)
+		}
+		return joinReason(again, whyColumn(&news))
+	}
+	return whyColumn(r)
 }
 
 // isNews reports whether something else was printed of a run before.

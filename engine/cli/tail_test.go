@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,10 @@ func TestTailLines(t *testing.T) {
 			`10:00:00  event  e1                  unmatched   b\u001b[2J  GET /\u000a`},
 		{"a run that runs", control.Notice{Run: &control.Run{ID: runID, Rule: "deploy", Key: "a", State: engine.Running, Attempts: 1, Started: day("11:59:00")}},
 			"12:00:00  run    0197f3c2-8a1b-7a2d  running     deploy [a]"},
+		{"a run that will be tried again", control.Notice{Run: &control.Run{ID: runID, Rule: "deploy", State: engine.Queued, Attempts: 1, Due: day("12:00:10"), Error: "exit status 2"}},
+			"12:00:00  run    0197f3c2-8a1b-7a2d  queued      deploy  will retry at 12:00:10: exit status 2"},
+		{"a second attempt", control.Notice{Run: &control.Run{ID: runID, Rule: "deploy", State: engine.Running, Attempts: 2, Error: "exit status 2"}},
+			"12:00:00  run    0197f3c2-8a1b-7a2d  running     deploy  attempt 2"},
 		{"a run that failed", control.Notice{Run: &control.Run{ID: runID, Rule: "deploy", State: engine.Failed, Attempts: 1, Started: day("11:59:00"), Finished: day("11:59:12"), Error: "exit status 2"}},
 			"12:00:00  run    0197f3c2-8a1b-7a2d  failed      deploy  12s  exit status 2"},
 		{"a duplicate", control.Notice{Run: &control.Run{ID: runID, Rule: "deploy", State: engine.Duplicate, By: "aaaaaa1"}},
@@ -82,11 +87,41 @@ func TestTailPrintsAStateOnce(t *testing.T) {
 		}
 	}
 	wantText(t, "lines", strings.Join(strings.Fields(out.String()), " "),
-		"12:00:00 run a running 12:00:00 run b running 12:00:00 run a queued 12:00:00 run a running")
+		"12:00:00 run a running 12:00:00 run b running 12:00:00 run a queued 12:00:00 run a running attempt 2")
 	for i := range 3 * maxTailed {
 		if tail.isNews(time.Duration(i).String(), "x"); len(tail.runs) > maxTailed {
 			t.Fatalf("%d runs are known, want %d at most", len(tail.runs), maxTailed)
 		}
+	}
+}
+
+// someRules are rules in force with these names.
+type someRules []string
+
+func (names someRules) Rules(context.Context) (list control.RuleList, err error) {
+	for _, name := range names {
+		list.Rules = append(list.Rules, control.RuleInfo{Name: name})
+	}
+	return list, nil
+}
+
+// TestTailOfNoRule: a rule that is not there is no reason to end, and is told of
+// once.
+func TestTailOfNoRule(t *testing.T) {
+	for _, tt := range []struct{ name, rule, want string }{
+		{name: "any"},
+		{name: "one that is there", rule: "heal"},
+		{name: "one that is nearly there", rule: "heel", want: "hookrun: there is no rule \"heel\" yet\nhookrun: hint: did you mean \"heal\"?\n"},
+		{name: "another", rule: "x\x1b[2J", want: "hookrun: there is no rule \"x\\x1b[2J\" yet\nhookrun: hint: the rules are deploy, heal\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			tail := &tail{stderr: &stderr}
+			for range 2 {
+				tail.unknown(t.Context(), someRules{"deploy", "heal"}, tt.rule)
+			}
+			wantText(t, "stderr", stderr.String(), tt.want)
+		})
 	}
 }
 

@@ -48,7 +48,8 @@ event     a sample; a file that ends with .http (a raw HTTP request) or .json,
           base64, from (a sample or file that the rest is said over), merge
           (changes the JSON body: null takes a field away), id, source, remote,
           input, bucket_id, meta
-bucket    where the event came to; else the event or its path /hooks/BUCKET says it
+bucket    where the event came to; else the event says it, or its path
+          /hooks/BUCKET
 now       when it came: what now() and event.received are; 2026-01-02T03:04:05Z
 match     the rules that match; no_match: rules that do not, where others may
 errors    {RULE: TEXT}: rules whose condition fails, and how
@@ -125,7 +126,7 @@ func (o *testOptions) add(fs *flag.FlagSet) {
 	fs.StringVar(&o.pattern, "run", "", "only the tests with a name that `REGEXP` finds something in")
 	fs.BoolVar(&o.verbose, "v", false, "list the tests that pass, too")
 	fs.StringVar(&o.junit, "junit", "", "write a report as JUnit XML to this `FILE`")
-	fs.BoolVar(&o.coverage, "coverage", false, "list the parts of conditions that no test made true, or false, and the rules that none matched")
+	fs.BoolVar(&o.coverage, "coverage", false, "list the parts of conditions that no test made true, or false, and rules without a match")
 	fs.IntVar(&o.least, "coverage-min", 0, "fail where less than `N` percent of that is reached")
 }
 
@@ -169,7 +170,7 @@ func (o *testOptions) files(paths []string) ([]string, error) {
 	}
 	var files []string
 	for _, path := range paths {
-		more, err := testsOf(path)
+		more, err := rules.FilesOf(path, rules.IsTestsName)
 		if err != nil {
 			return nil, fmt.Errorf("test: %w", err)
 		}
@@ -190,28 +191,6 @@ func (o *testOptions) files(paths []string) ([]string, error) {
 
 // firstTest is how to come by a test.
 const firstTest = "hookrun record -event ID > rules.tests.yaml makes a test of an event of the past; hookrun test -h shows what else one may be"
-
-// testsOf returns path itself or, of a folder, the files of tests in it.
-func testsOf(path string) ([]string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return []string{path}, nil
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, err
-	}
-	var files []string
-	for _, e := range entries {
-		if rules.IsTestsName(e.Name()) && !strings.HasPrefix(e.Name(), ".") && !e.IsDir() {
-			files = append(files, filepath.Join(path, e.Name()))
-		}
-	}
-	return files, nil
-}
 
 // test reads all files before it runs the first.
 func (o *testOptions) test(p Process, paths []string) error {
@@ -297,6 +276,9 @@ func (t *testRun) run(f *tested) {
 	t.reports = append(t.reports, r)
 	for i := range r.Results {
 		t.result(&r.Results[i])
+	}
+	if len(r.Results) == 0 { // -run finds none here
+		return
 	}
 	if failed := r.Failed(); failed > 0 {
 		fmt.Fprintf(t.p.Stdout, "FAIL  %s  %d of %s failed\n", printable(r.File), failed, count(len(r.Results), "test"))

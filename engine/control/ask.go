@@ -93,6 +93,16 @@ func (c *Client) Watch(ctx context.Context, q WatchQuery, emit func(Notice) erro
 	return ErrWatchEnded
 }
 
+// Rejections implements History.
+func (c *Client) Rejections(ctx context.Context, q RejectionQuery) (list RejectionList, err error) {
+	p := asking{}
+	p.set("bucket", q.Bucket)
+	p.time("since", q.Since)
+	p.number("limit", int64(q.Limit))
+	err = c.ask(ctx, http.MethodGet, "/v1/rejected", url.Values(p), &list)
+	return list, err
+}
+
 // Rates implements History.
 func (c *Client) Rates(ctx context.Context, q RateQuery) (list RateList, err error) {
 	p := asking{}

@@ -48,6 +48,7 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 func (c *Client) List(ctx context.Context, q Query) (list List, err error) {
 	p := asking{}
 	p.set("event", q.Event)
+	p.set("bucket", q.Bucket)
 	p.set("rule", q.Rule)
 	p.set("state", joined(q.States))
 	p.time("since", q.Since)

@@ -39,6 +39,7 @@ type Store interface {
 	Run(ctx context.Context, id string) (*engine.Run, error)
 	Event(ctx context.Context, id string) (*engine.Event, error)
 	Steps(ctx context.Context, run string) ([]*engine.StepResult, error)
+	Printed(ctx context.Context, run string) ([]*engine.StepResult, error)
 	Verdicts(ctx context.Context, event string) ([]engine.Verdict, error)
 	RunsOf(ctx context.Context, event string) ([]*engine.Run, error)
 	Runs(ctx context.Context, f engine.RunFilter) ([]*engine.Run, error)
@@ -48,6 +49,7 @@ type Store interface {
 	Rates(ctx context.Context, f engine.RatesFilter) ([]engine.Rates, error)
 	RulesDay(ctx context.Context, since time.Time) ([]engine.RuleUse, error)
 	Replays(ctx context.Context, event string) ([]string, error)
+	Rejections(ctx context.Context, f engine.RejectionFilter) ([]engine.Rejection, error)
 	Info(ctx context.Context) (engine.StoreInfo, error)
 }
 
@@ -82,9 +84,11 @@ type Archive interface {
 	Source() func(place string) string
 }
 
-// Gate holds a generation of rules that on_reload keeps from coming into force.
+// Gate is where rules come into force: it holds a generation that on_reload keeps
+// from that, and knows why others were refused.
 type Gate interface {
 	Held() *Generation // nil: none is held
+	Refused() *Refusal // nil: the files hold good rules
 	Accept(ctx context.Context, hash string) (Generation, error)
 }
 
@@ -107,17 +111,22 @@ type Local struct {
 	Archive Archive // nil: no generation is known
 	About   About
 
+	info infoCache
+
 	// What follows is needed where Live is there.
 	Ruleset func() *engine.RuleSet // in force
 	Health  func() Health
 	Feed    *Feed // what Watch tells of
 	Gate    Gate  // nil: no generation is ever held
+
+	turns Turns // of rehearsals
 }
 
 // About is what a hookrun was started with. What is zero is not known.
 type About struct {
 	Version  string
 	Listen   string // address of the intake
+	Admin    string // of the dashboard, as a person opens it
 	KeepAge  time.Duration
 	KeepSize int64
 }
@@ -153,13 +162,16 @@ func (l *Local) List(ctx context.Context, q Query) (List, error) {
 	if len(runs) == 0 && q.Rule != "" {
 		list.Hint = l.ruleHint(q.Rule)
 	}
+	if len(runs) == 0 && q.Bucket != "" && list.Hint == "" {
+		list.Hint = l.bucketHint(q.Bucket)
+	}
 	return list, nil
 }
 
 // runs are a page of them.
 func (l *Local) runs(ctx context.Context, q Query) ([]*engine.Run, error) {
 	if q.Event == "" {
-		return l.Store.Runs(ctx, engine.RunFilter{Rule: q.Rule, States: q.States, Since: q.Since, Until: q.Until, Before: q.Before, Limit: q.Limit})
+		return l.Store.Runs(ctx, engine.RunFilter{Bucket: q.Bucket, Rule: q.Rule, States: q.States, Since: q.Since, Until: q.Until, Before: q.Before, Limit: q.Limit})
 	}
 	event, err := l.findEvent(ctx, q.Event)
 	if err != nil {
@@ -190,6 +202,9 @@ func (q Query) check() error {
 	}
 	if err := checkTimes(q.Since, q.Until); err != nil {
 		return err
+	}
+	if q.Event != "" && q.Bucket != "" {
+		return badRequest("an event is of one bucket: leave bucket out", "event and bucket are both given")
 	}
 	return checkWords("state", q.States, engine.States())
 }

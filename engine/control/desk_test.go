@@ -20,7 +20,11 @@ func TestListAsksAndPages(t *testing.T) {
 		func(r *engine.Run) { r.ID, r.Rule, r.State = "aaaaaa3", "heal", engine.Failed },
 		as("aaaaaa4", engine.Queued),
 	)
-	l := &Local{Store: s, Live: live{why: "its turn"}, Names: func() []string { return []string{"heal", "deploy"} }}
+	rules := rulesOf(t, "deploy", "true", "heal", "true")
+	l := &Local{
+		Store: s, Live: live{why: "its turn"}, Names: func() []string { return []string{"heal", "deploy"} },
+		Ruleset: func() *engine.RuleSet { return rules },
+	}
 	for _, tt := range []struct {
 		name string
 		q    Query
@@ -35,6 +39,9 @@ func TestListAsksAndPages(t *testing.T) {
 		{"rule without runs in that time", Query{Rule: "heal", Since: time.Now().Add(time.Hour)}, nil, false, ""},
 		{"until", Query{Until: time.Now().Add(-time.Hour)}, nil, false, ""},
 		{"since, until", Query{Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour), Limit: 1}, []string{"aaaaaa4"}, true, ""},
+		{"bucket", Query{Bucket: "deploys", Rule: "heal"}, []string{"aaaaaa3"}, false, ""},
+		{"another bucket", Query{Bucket: "nowhere"}, nil, false, "no rule names this bucket"},
+		{"mistyped bucket", Query{Bucket: "deploy"}, nil, false, `did you mean "deploys"?`},
 		{"mistyped rule", Query{Rule: "deplyo"}, nil, false, `did you mean "deploy"?`},
 		{"another rule", Query{Rule: "x"}, nil, false, "the rules are deploy, heal"},
 	} {
@@ -77,6 +84,7 @@ func TestListRefuses(t *testing.T) {
 		{"no state", Query{States: []engine.State{"x"}}, Error{http.StatusBadRequest, `there is no state "x"`,
 			"the states are queued, running, done, failed, cancelled, abandoned, skipped, replaced, superseded, duplicate, throttled, tripped, shadow"}},
 		{"limit", Query{Limit: MaxLimit + 1}, Error{http.StatusBadRequest, "the limit is 1001, which is not between 1 and 1000", ""}},
+		{"event and bucket", Query{Event: "aaaaaa1", Bucket: "deploys"}, Error{http.StatusBadRequest, "event and bucket are both given", "an event is of one bucket: leave bucket out"}},
 		{"no time", Query{Since: at, Until: at}, Error{http.StatusBadRequest, "there is no time since 2026-07-01T12:00:00Z and until 2026-07-01T12:00:00Z", "since is the earlier one"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

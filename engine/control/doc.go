@@ -13,6 +13,7 @@
 //	GET  /v1/events/{id}/body                          its bytes
 //	GET  /v1/events/{id}/explain?rule=                 engine.Rehearsal
 //	POST /v1/explain                                   ExplainQuery ─► engine.Rehearsal
+//	GET  /v1/rejected?bucket=&since=&limit=            RejectionList
 //	GET  /v1/watch?bucket=&rule=&outcome=&state=       server-sent events, or a Notice a line
 //	GET  /v1/rates?rule=&since=&step=                  RateList
 //	GET  /v1/status                                    Status
@@ -21,7 +22,7 @@
 //	GET  /v1/rules                                     RuleList
 //	GET  /v1/generations                               GenerationList
 //	POST /v1/rules/accept?hash=                        Generation
-//	GET  /v1/runs?event=&rule=&state=&since=&until=&before=&limit=   List
+//	GET  /v1/runs?event=&bucket=&rule=&state=&since=&until=&before=&limit=   List
 //	GET  /v1/runs/{id}                                 Detail
 //	GET  /v1/runs/{id}/log?follow=1                    a Piece a line; the last one has the state
 //	POST /v1/runs/{id}/retry?all=1                     Run

@@ -72,18 +72,24 @@ func (l *Local) eventHint(q EventQuery) string {
 			return hint
 		}
 	}
-	if q.Bucket == "" || l.Ruleset == nil {
+	return l.bucketHint(q.Bucket)
+}
+
+// bucketHint says which bucket was meant where no rule has one of this name; "" where
+// one has, or nobody knows.
+func (l *Local) bucketHint(bucket string) string {
+	if bucket == "" || l.Ruleset == nil {
 		return ""
 	}
 	rules := l.Ruleset()
-	if rules.Known(q.Bucket) {
+	if rules.Known(bucket) {
 		return ""
 	}
 	var buckets []string
 	for _, r := range slices.Concat(rules.Rules, rules.Off) {
 		buckets = append(buckets, r.Buckets...)
 	}
-	if hint := engine.Nearest(q.Bucket, buckets); hint != "" {
+	if hint := engine.Nearest(bucket, buckets); hint != "" {
 		return hint
 	}
 	return "no rule names this bucket"
@@ -163,7 +169,7 @@ func (l *Local) newDetail(found engine.EventSummary, ev *engine.Event) EventDeta
 		d.Current = rules.Hash == found.Rules
 	}
 	d.Header = shownHeader(ev.Header, rules)
-	d.Query = shown(ev.Query, rules)
+	d.Query = engine.MaskParams(shown(ev.Query, rules))
 	return d
 }
 

@@ -23,19 +23,34 @@ func (l *Local) Explain(ctx context.Context, q ExplainQuery) (*engine.Rehearsal,
 	if q.Rule != "" && rules.Rule(q.Rule) == nil {
 		return nil, l.noRule(q.Rule)
 	}
+	done, err := l.turns.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	o := engine.RehearseOptions{Rule: q.Rule, Trees: true, Plans: true}
 	if q.Made != nil {
 		ev, err := q.Made.event()
 		if err != nil {
 			return nil, err
 		}
-		return rules.Rehearse(ev, o), nil
+		return rehearse(ctx, rules, ev, o)
 	}
 	ev, err := l.kept(ctx, q.Event, &o)
 	if err != nil {
 		return nil, err
 	}
-	return rules.Rehearse(ev, o), nil
+	return rehearse(ctx, rules, ev, o)
+}
+
+// rehearse ends with ctx.
+func rehearse(ctx context.Context, rules *engine.RuleSet, ev *engine.Event, o engine.RehearseOptions) (*engine.Rehearsal, error) {
+	o.Ended = ctx.Done()
+	r := rules.Rehearse(ev, o)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return r, nil
 }
 
 // noRule is the error for a rule that is not in force.

@@ -11,9 +11,11 @@ import (
 	"hookrun/engine"
 )
 
-// Bounds of a Feed.
+// MaxWatchers is how many watch a Feed at one time; further ones are refused.
+const MaxWatchers = 32
+
+// Bounds of a watcher.
 const (
-	maxWatchers = 32  // at one time; further ones are refused
 	maxUnread   = 256 // notices that wait for one watcher; further ones it misses
 	maxFollowed = 512 // events of a bucket whose runs a watcher is told of, the newest
 )
@@ -109,8 +111,8 @@ func (f *Feed) Watch(ctx context.Context, q WatchQuery, emit func(Notice) error)
 func (f *Feed) enter(q WatchQuery) (*watcher, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.watchers) == maxWatchers {
-		return nil, &Error{http.StatusServiceUnavailable, fmt.Sprintf("%d watch already", maxWatchers), "end a hookrun tail, or close a page of the dashboard"}
+	if len(f.watchers) == MaxWatchers {
+		return nil, &Error{http.StatusServiceUnavailable, fmt.Sprintf("%d watch already", MaxWatchers), "end a hookrun tail, or close a page of the dashboard"}
 	}
 	w := &watcher{query: q, wake: make(chan struct{}, 1)}
 	f.watchers = append(f.watchers, w)

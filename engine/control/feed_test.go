@@ -182,7 +182,7 @@ func TestSlowWatcherMisses(t *testing.T) {
 func TestWatchersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &Feed{}
-		for range maxWatchers {
+		for range MaxWatchers {
 			watchFeed(t, f, WatchQuery{})
 		}
 		err := f.Watch(t.Context(), WatchQuery{}, func(Notice) error { return nil })

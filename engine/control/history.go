@@ -18,6 +18,9 @@ type History interface {
 	// makes of it, why, and what it would do. Nothing is kept, nothing is run.
 	Explain(ctx context.Context, q ExplainQuery) (*engine.Rehearsal, error)
 
+	// Rejections are webhooks that were turned away, the newest first.
+	Rejections(ctx context.Context, q RejectionQuery) (RejectionList, error)
+
 	// Watch gives emit what happens from now on, until ctx ends; first, once it
 	// watches, a Notice that tells nothing. What one who is slow to take it misses is
 	// told by a Notice with Missed.
@@ -43,7 +46,7 @@ type Control interface {
 	Generations(ctx context.Context) (GenerationList, error)
 
 	// AcceptRules puts the generation in force that on_reload holds. hash is its
-	// Hash, so that nobody accepts what has come since; "": whichever it is.
+	// Hash: nobody accepts what has come since.
 	AcceptRules(ctx context.Context, hash string) (Generation, error)
 }
 
@@ -112,6 +115,18 @@ type Body struct {
 	Data  []byte
 }
 
+// RejectionQuery asks for rejections. What is left zero asks for any.
+type RejectionQuery struct {
+	Bucket string // its name
+	Since  time.Time
+	Limit  int // at most so many, up to engine.MaxRejections; 0: engine.DefaultEventLimit
+}
+
+// RejectionList is the answer to a RejectionQuery.
+type RejectionList struct {
+	Rejections []engine.Rejection `json:"rejections"`
+}
+
 // ExplainQuery says which event the rules are asked about: one that is kept, or
 // one that was made up.
 type ExplainQuery struct {
@@ -145,6 +160,7 @@ type Notice struct {
 	Run      *Run              `json:"run,omitempty"`      // it has changed
 	Rejected *engine.Rejection `json:"rejected,omitempty"` // an event was turned away
 	Rules    *Generation       `json:"rules,omitempty"`    // a generation came into force, or is held
+	Refused  *Refusal          `json:"refused,omitempty"`  // rules were refused
 	Health   *Health           `json:"health,omitempty"`   // it has changed
 	Missed   int               `json:"missed,omitempty"`   // notices that were left out here
 }
@@ -178,10 +194,12 @@ type Status struct {
 	Health  Health    `json:"health"`
 	Relay   string    `json:"relay,omitempty"`  // for people
 	Listen  string    `json:"listen,omitempty"` // address of the intake
+	Admin   string    `json:"admin,omitempty"`  // address of the dashboard
 	Store   StoreInfo `json:"store"`
 	Summary Summary   `json:"summary"`
-	Rules   int       `json:"rules"` // in force
-	Held    bool      `json:"held"`  // a generation waits to be accepted
+	Rules   int       `json:"rules"`             // in force
+	Held    bool      `json:"held"`              // a generation waits to be accepted
+	Refused *Refusal  `json:"refused,omitempty"` // the rules that the files hold now; nil: they are good
 
 	Watchers int `json:"watchers"` // who watch what happens: hookrun tail, pages of the dashboard
 }
@@ -245,7 +263,7 @@ type RuleInfo struct {
 	Shadow  bool                 `json:"shadow,omitempty"`
 	Paused  bool                 `json:"paused,omitempty"`
 	Armed   bool                 `json:"armed,omitempty"`
-	Source  string               `json:"source,omitempty"` // its lines in the file; secrets stand there as ${…} alone
+	Source  string               `json:"source,omitempty"` // its lines in the file, secrets masked
 	Last    *Run                 `json:"last,omitempty"`   // its newest run
 	Day     map[engine.State]int `json:"day,omitempty"`    // runs of the last 24 hours, by state
 }
@@ -263,8 +281,27 @@ type Generation struct {
 	At      time.Time `json:"at"`
 	Files   []string  `json:"files"`
 	Current bool      `json:"current,omitempty"` // it is in force
-	Diff    string    `json:"diff,omitempty"`    // unified, to the one before
+	Diff    string    `json:"diff,omitempty"`    // unified, to the one before, secrets masked; not in a Notice
 	Changes *Changes  `json:"changes,omitempty"` // what it changes of the last day's decisions; nil: not known
+	Why     string    `json:"why,omitempty"`     // of one that is held: for what
+}
+
+// Refusal is why rules are not in force that the files hold: they have problems.
+type Refusal struct {
+	At       time.Time     `json:"at"`
+	Problems []RuleProblem `json:"problems"`       // the first MaxProblems
+	More     int           `json:"more,omitempty"` // that are left out
+}
+
+// MaxProblems bounds Refusal.Problems.
+const MaxProblems = 5
+
+// RuleProblem is what is wrong with rules at one place.
+type RuleProblem struct {
+	Place string `json:"place"` // file:line:column, as far as it is known
+	Rule  string `json:"rule,omitempty"`
+	Msg   string `json:"message"`
+	Hint  string `json:"hint,omitempty"` // the likely mend
 }
 
 // Changes is what other rules would have made of past events.

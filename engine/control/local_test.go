@@ -175,7 +175,7 @@ func TestEventTellsAll(t *testing.T) {
 	a := happened(t, s, "deploy", func(a *engine.Acceptance) {
 		e := a.Event
 		e.ID, e.ReplayOf, e.Edited, e.Source, e.Remote, e.Input = "bbbbbb2", "aaaaaa1", true, "relay", "192.0.2.1:4", "in"
-		e.BucketID, e.Delivery, e.Query, e.Meta = "id", "d1", "token=hunter2hunter2&a=b", map[string]string{"m": "n"}
+		e.BucketID, e.Delivery, e.Query, e.Meta = "id", "d1", "token=abc&a=hunter2hunter2", map[string]string{"m": "n"}
 		e.Header = http.Header{"X-Github-Event": {"push"}, "Authorization": {"Bearer abc", "x"}, "X-A": {"1 hunter2hunter2", "2"}}
 		a.BodyErr, a.Rules = "no JSON", "hash"
 	})
@@ -193,7 +193,7 @@ func TestEventTellsAll(t *testing.T) {
 			},
 			Seq: got.Seq, Kind: "push", Outcome: engine.EventStarted, Matched: []string{"deploy"}, ReplayOf: "aaaaaa1", BodyErr: "no JSON",
 		},
-		BucketID: "id", Delivery: "d1", Query: "token=***&a=b", Meta: map[string]string{"m": "n"}, Edited: true,
+		BucketID: "id", Delivery: "d1", Query: "token=%2A%2A%2A&a=***", Meta: map[string]string{"m": "n"}, Edited: true,
 		Header: map[string][]string{"X-Github-Event": {"push"}, "Authorization": {"***", "***"}, "X-A": {"1 ***", "2"}},
 		Body:   Bytes(`{"ref":"refs/heads/main"}`), Rules: "hash", Current: true, Verdicts: a.Verdicts,
 		Runs: []Run{newRun(a.Runs[0], "its turn")},
@@ -209,6 +209,36 @@ func TestEventTellsAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEqual(t, "body", body, Body{Event: "bbbbbb2", Data: []byte(`{"ref":"refs/heads/main"}`)})
+}
+
+// TestSecretsOfRulesAreMasked: a file may hold a secret of the rules in force where
+// nobody would look for one.
+func TestSecretsOfRulesAreMasked(t *testing.T) {
+	set := rulesOf(t, "a", `body.s == "hunter2hunter2"`)
+	set.Secrets = []engine.Secret{engine.NewSecret("hunter2hunter2")}
+	l := &Local{Store: &enginetest.MemStore{}, Ruleset: func() *engine.RuleSet { return set }, Archive: openArchive{}}
+	rules, err := l.Rules(t.Context())
+	if err != nil || len(rules.Rules) != 1 {
+		t.Fatalf("Rules = %+v, %v", rules, err)
+	}
+	wantEqual(t, "condition", rules.Rules[0].When, `body.s == "***"`)
+	wantEqual(t, "source", rules.Rules[0].Source, "exec: [echo, ***]")
+	all, err := l.Generations(t.Context())
+	if err != nil || len(all.Generations) != 1 {
+		t.Fatalf("Generations = %+v, %v", all, err)
+	}
+	wantEqual(t, "diff", all.Generations[0].Diff, "-exec: [echo, ***]")
+}
+
+// openArchive is an Archive of files with a secret in them.
+type openArchive struct{}
+
+func (openArchive) Generations() ([]Generation, error) {
+	return []Generation{{N: 1, Diff: "-exec: [echo, hunter2hunter2]"}}, nil
+}
+
+func (openArchive) Source() func(string) string {
+	return func(string) string { return "exec: [echo, hunter2hunter2]" }
 }
 
 func TestCredentialsAreMasked(t *testing.T) {
@@ -610,9 +640,14 @@ func (generations) Source() func(string) string {
 }
 
 // gate holds a generation.
-type gate struct{ held *Generation }
+type gate struct {
+	held    *Generation
+	refused *Refusal
+}
 
 func (g gate) Held() *Generation { return g.held }
+
+func (g gate) Refused() *Refusal { return g.refused }
 
 func (g gate) Accept(_ context.Context, hash string) (Generation, error) {
 	if hash != g.held.Hash {
@@ -629,12 +664,12 @@ func TestAcceptRules(t *testing.T) {
 		want Error
 	}{
 		{"the one that is held", &Generation{Hash: "h2"}, "h2", Error{}},
-		{"whichever it is", &Generation{Hash: "h2"}, "", Error{}},
+		{"whichever it is", &Generation{Hash: "h2"}, "", Error{http.StatusBadRequest, "it is not said which generation is accepted", "hookrun rules accept h2"}},
 		{"what has come since", &Generation{Hash: "h2"}, "h1", Error{http.StatusConflict, "the generation that waits is h2, not h1", "look at what it changes before you accept it: hookrun rules"}},
 		{"none", nil, "h1", Error{http.StatusConflict, "no generation of rules waits to be accepted", "hookrun rules lists the generations"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &Local{Store: &enginetest.MemStore{}, Live: live{}, Gate: gate{tt.held}, Archive: generations{}}
+			l := &Local{Store: &enginetest.MemStore{}, Live: live{}, Gate: gate{held: tt.held}, Archive: generations{}}
 			got, err := l.AcceptRules(t.Context(), tt.hash)
 			if tt.want != (Error{}) {
 				wantError(t, err, tt.want)
@@ -685,18 +720,75 @@ func TestStatusOfAHookrun(t *testing.T) {
 	rules := rulesOf(t, "deploy", "true")
 	l := &Local{
 		Store: s, Live: live{waiting: 3}, Since: since, Relay: func() string { return "connected" }, Ruleset: func() *engine.RuleSet { return rules },
-		Health: func() Health { return Health{OK: true} }, Gate: gate{&Generation{Hash: "h"}},
-		About: About{Version: "v1", Listen: ":8080", KeepAge: time.Hour, KeepSize: 1 << 30},
+		Health: func() Health { return Health{OK: true} }, Gate: gate{&Generation{Hash: "h"}, &Refusal{At: since, Problems: []RuleProblem{{Place: "rules.yaml:3", Msg: "unknown key"}}}},
+		About: About{Version: "v1", Listen: ":8080", Admin: "http://127.0.0.1:8081/", KeepAge: time.Hour, KeepSize: 1 << 30},
 	}
 	got, err := l.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantEqual(t, "status", got, Status{
-		Version: "v1", Since: since, Health: Health{OK: true}, Relay: "connected", Listen: ":8080", Rules: 1, Held: true,
+		Version: "v1", Since: since, Health: Health{OK: true}, Relay: "connected", Listen: ":8080", Admin: "http://127.0.0.1:8081/", Rules: 1, Held: true,
+		Refused: &Refusal{At: since, Problems: []RuleProblem{{Place: "rules.yaml:3", Msg: "unknown key"}}},
 		Store:   StoreInfo{Events: 1, Runs: 1, Oldest: a.Event.Received, Newest: a.Event.Received, KeepAge: 3600, KeepSize: 1 << 30},
 		Summary: Summary{Since: since, Waiting: 3, Paused: Paused{Rules: []string{}}, Relay: "connected"},
 	})
+}
+
+// slowStore is one whose size takes a while to find out.
+type slowStore struct {
+	enginetest.MemStore
+	asked int
+}
+
+func (s *slowStore) Info(ctx context.Context) (engine.StoreInfo, error) {
+	s.asked++
+	return engine.StoreInfo{Events: int64(s.asked)}, sleep(ctx, 40*time.Millisecond)
+}
+
+// TestSizeOfAStoreIsNotAskedForAllTheTime: each page of the dashboard, of each
+// second, has a Status.
+func TestSizeOfAStoreIsNotAskedForAllTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowStore{}
+		l := &Local{Store: s}
+		for _, tt := range []struct {
+			wait time.Duration
+			want int64
+		}{{0, 1}, {3900 * time.Millisecond, 1}, {200 * time.Millisecond, 2}, {0, 2}} {
+			if err := sleep(t.Context(), tt.wait); err != nil {
+				t.Fatal(err)
+			}
+			got, err := l.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantEqual(t, "events", got.Store.Events, tt.want)
+		}
+	})
+}
+
+func TestRejections(t *testing.T) {
+	s := &enginetest.MemStore{}
+	l := &Local{Store: s}
+	got, err := l.Rejections(t.Context(), RejectionQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "of none", got, RejectionList{Rejections: []engine.Rejection{}})
+	r := engine.Rejection{ID: "x", Received: time.Now(), Bucket: "b", Reason: "no"}
+	for _, bucket := range []string{"a", "b", "b"} {
+		r.Bucket = bucket
+		if err := s.Reject(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err = l.Rejections(t.Context(), RejectionQuery{Bucket: "b", Limit: 1}); err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "one of a bucket", got, RejectionList{Rejections: []engine.Rejection{r}})
+	_, err = l.Rejections(t.Context(), RejectionQuery{Limit: engine.MaxRejections + 1})
+	wantError(t, err, Error{http.StatusBadRequest, "the limit is 1001, which is not between 1 and 1000", ""})
 }
 
 func TestRates(t *testing.T) {

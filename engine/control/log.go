@@ -34,7 +34,7 @@ func (l *Local) Log(ctx context.Context, id string, follow bool, emit func(Piece
 		if run, err = l.Store.Run(ctx, run.ID); err != nil {
 			return err
 		}
-		steps, err := l.Store.Steps(ctx, run.ID)
+		steps, err := l.Store.Printed(ctx, run.ID)
 		if err != nil {
 			return err
 		}

@@ -162,16 +162,16 @@ func TestLogEndsWithItsContextAndItsReader(t *testing.T) {
 	})
 }
 
-// slow is a store whose Steps take long.
+// slow is a store whose Printed takes long.
 type slow struct {
 	*enginetest.MemStore
 	looks int
 }
 
-func (s *slow) Steps(ctx context.Context, run string) ([]*engine.StepResult, error) {
+func (s *slow) Printed(ctx context.Context, run string) ([]*engine.StepResult, error) {
 	s.looks++
 	time.Sleep(time.Second)
-	return s.MemStore.Steps(ctx, run)
+	return s.MemStore.Printed(ctx, run)
 }
 
 // TestLogIsNoBurden: a run that takes long to read is not read all the time.

@@ -84,8 +84,11 @@ func operations() []operation {
 			{"bucket", "string", "Only events and rejections of this bucket, and runs of the events that were told of."},
 			ruleParam("Only runs of this rule, and events that it matched or failed on."),
 			wordsParam("outcome", "Only events with this outcome; without state no runs."), wordsParam("state", "Only runs in this state; without outcome no events."),
-		}, summary: "What happens from now on, as server-sent events named event, run, rejected, rules, health and missed, each with the field of Notice of that name as its data. " +
+		}, summary: "What happens from now on, as server-sent events named event, run, rejected, rules, refused, health and missed, each with the field of Notice of that name as its data. " +
 			"With Accept: application/x-ndjson it is a Notice a line, the first one empty.", example: "?bucket=b&rule=a&outcome=error&state=done"},
+		{route: "GET /v1/rejected", summary: "Webhooks that were turned away, and why, the newest first.", answer: RejectionList{}, params: []param{
+			{"bucket", "string", "Only those to this bucket."}, sinceParam("received"), limitParam(),
+		}, example: "?bucket=b&since=2026-01-02T03:04:05Z&limit=10"},
 		{route: "GET /v1/rates", summary: "How many events and runs came, by spans of time.", answer: RateList{}, params: []param{
 			ruleParam("Only of this rule."), {"since", "date-time", "From then on; from 24 hours ago where it is not given."},
 			{"step", "string", "The length of a span such as 30m, which is that where it is not given."},
@@ -101,11 +104,11 @@ func operations() []operation {
 		{route: "GET /v1/rules", summary: "The rules in force, in their order, and how they were used.", answer: RuleList{}},
 		{route: "GET /v1/generations", summary: "The generations of rules that were in force, the newest first, and the one that is held.", answer: GenerationList{}},
 		{route: "POST /v1/rules/accept", summary: "Puts the generation in force that on_reload holds.", answer: Generation{},
-			params: []param{{"hash", "string", "The hash of it, so that nobody accepts what has come since."}}, example: "?hash=h"},
+			params: []param{{"hash", "string", "The hash of it, which has to be given: nobody accepts what has come since."}}, example: "?hash=h"},
 		{route: "GET /v1/runs", summary: "Runs, the newest first.", answer: List{}, params: []param{
-			{"event", "string", "Only those of the event of this id."}, ruleParam("Only those of this rule."), wordsParam("state", "Only those in this state."),
+			{"event", "string", "Only those of the event of this id."}, {"bucket", "string", "Only those of events to the bucket of this name or id. Not with event."}, ruleParam("Only those of this rule."), wordsParam("state", "Only those in this state."),
 			sinceParam("created"), {"until", "date-time", "Only those created before."}, beforeParam(), limitParam(),
-		}, example: "?event=e1&rule=a&state=done,failed&since=2026-01-02T03:04:05Z&until=2026-01-03T03:04:05Z&before=7&limit=10"},
+		}, example: "?event=e1&bucket=b&rule=a&state=done,failed&since=2026-01-02T03:04:05Z&until=2026-01-03T03:04:05Z&before=7&limit=10"},
 		{route: "GET /v1/runs/{id}", summary: "All about one run.", answer: Detail{}, params: []param{id("run")}},
 		{route: "GET /v1/runs/{id}/log", summary: "What the commands of a run have printed, a Piece a line; the last one has the state.", answer: Piece{}, media: typeLines,
 			params: []param{id("run"), {"follow", "flag", "1: go on until it has finished."}}, example: "?follow=1"},

@@ -20,6 +20,7 @@ type past struct {
 	body        Body
 	rehearsal   *engine.Rehearsal
 	notices     []Notice
+	rejections  RejectionList
 	rates       RateList
 	status      Status
 	replayed    Replayed
@@ -63,11 +64,13 @@ func somePast(now time.Time) past {
 		}}},
 		notices: []Notice{
 			{}, {Event: &row}, {Run: &run}, {Rejected: &engine.Rejection{ID: "x", Received: now, Bucket: "deploys", Headers: []string{"A"}, Reason: "no"}},
-			{Rules: &generation}, {Health: &Health{Reason: "<disk>"}}, {Missed: 3},
+			{Rules: &generation}, {Refused: &Refusal{At: now, Problems: []RuleProblem{{Place: "r.yaml:1"}}}}, {Health: &Health{Reason: "<disk>"}}, {Missed: 3},
 		},
-		rates: RateList{Step: 60, Rates: []Rate{{From: now, Events: 2, Runs: map[engine.State]int{engine.Done: 1}, Median: 0.5, Worst: 2}}},
+		rejections: RejectionList{Rejections: []engine.Rejection{{ID: "x", Received: now, Bucket: "b", Headers: []string{}, Reason: "no", Likely: "another secret"}}},
+		rates:      RateList{Step: 60, Rates: []Rate{{From: now, Events: 2, Runs: map[engine.State]int{engine.Done: 1}, Median: 0.5, Worst: 2}}},
 		status: Status{
-			Version: "v1", Since: now, Health: Health{OK: true}, Relay: "connected", Listen: ":1", Rules: 2, Held: true,
+			Version: "v1", Since: now, Health: Health{OK: true}, Relay: "connected", Listen: ":1", Admin: "http://a/", Rules: 2, Held: true,
+			Refused: &Refusal{At: now, Problems: []RuleProblem{{Place: "r.yaml:1:2", Rule: "a", Msg: "<no>", Hint: "yes"}}, More: 1},
 			Store:   StoreInfo{Folder: "/d", Size: 3, Used: 2, Free: 1, Events: 4, Runs: 5, Oldest: now, Newest: now, KeepAge: 60, KeepSize: 10},
 			Summary: Summary{Since: now, Ended: map[engine.State]int64{engine.Done: 1}, Paused: Paused{Rules: []string{"a"}}},
 		},
@@ -116,6 +119,10 @@ func (f *fakeDesk) Watch(ctx context.Context, q WatchQuery, emit func(Notice) er
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+func (f *fakeDesk) Rejections(_ context.Context, q RejectionQuery) (RejectionList, error) {
+	return f.rejections, f.note("rejections %+v", q)
 }
 
 func (f *fakeDesk) Rates(_ context.Context, q RateQuery) (RateList, error) {
@@ -182,6 +189,10 @@ func TestClientAndServerAreTheHistory(t *testing.T) {
 		{`explain "e1" rule "a" made nothing`, func(d Desk) (any, error) { return d.Explain(t.Context(), ExplainQuery{Event: "e1", Rule: "a"}) }, f.rehearsal},
 		{fmt.Sprintf(`explain "" rule "" made %+v`, *made), func(d Desk) (any, error) { return d.Explain(t.Context(), ExplainQuery{Made: made}) }, f.rehearsal},
 		{"rates {Rule: Since:0001-01-01 00:00:00 +0000 UTC Step:0s}", func(d Desk) (any, error) { return d.Rates(t.Context(), RateQuery{}) }, f.rates},
+		{"rejections {Bucket: Since:0001-01-01 00:00:00 +0000 UTC Limit:0}", func(d Desk) (any, error) { return d.Rejections(t.Context(), RejectionQuery{}) }, f.rejections},
+		{fmt.Sprintf("rejections {Bucket:a&b Since:%s Limit:3}", now), func(d Desk) (any, error) {
+			return d.Rejections(t.Context(), RejectionQuery{Bucket: "a&b", Since: now, Limit: 3})
+		}, f.rejections},
 		{fmt.Sprintf("rates {Rule:a Since:%s Step:1m30s}", now), func(d Desk) (any, error) {
 			return d.Rates(t.Context(), RateQuery{Rule: "a", Since: now, Step: 90 * time.Second})
 		}, f.rates},

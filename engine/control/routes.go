@@ -89,6 +89,18 @@ func (s *Server) explain(r *http.Request) (any, error) {
 	return s.desk.Explain(r.Context(), q)
 }
 
+func (s *Server) rejections(r *http.Request) (any, error) {
+	p, err := params(r, "bucket", "since", "limit")
+	if err != nil {
+		return nil, err
+	}
+	q := RejectionQuery{Bucket: p.text("bucket"), Since: p.time("since"), Limit: p.limit()}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return s.desk.Rejections(r.Context(), q)
+}
+
 func (s *Server) rates(r *http.Request) (any, error) {
 	p, err := params(r, "rule", "since", "step")
 	if err != nil {

@@ -69,7 +69,7 @@ func TestWatchIsServerSentEvents(t *testing.T) {
 	f := &fakeDesk{past: past{notices: []Notice{
 		{}, {Event: &EventRow{Event: Event{ID: "e1", Received: at, Path: "/\n<a>"}, Outcome: engine.EventUnmatched}},
 		{Run: &Run{ID: "r1", Created: at, State: engine.Done}}, {Rejected: &engine.Rejection{ID: "x", Received: at}},
-		{Rules: &Generation{Hash: "h", At: at}}, {Health: &Health{OK: true}}, {Missed: 3},
+		{Rules: &Generation{Hash: "h", At: at}}, {Refused: &Refusal{At: at, Problems: []RuleProblem{{Place: "r.yaml:1:2", Msg: "no"}}}}, {Health: &Health{OK: true}}, {Missed: 3},
 	}}}
 	w := httptest.NewRecorder()
 	NewServer(f, nil).Handler(t.Context()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/watch", nil))
@@ -87,6 +87,9 @@ data: {"id":"x","received":"2026-07-01T00:00:00Z","source":"","bucket":"","metho
 
 event: rules
 data: {"hash":"h","at":"2026-07-01T00:00:00Z","files":null}
+
+event: refused
+data: {"at":"2026-07-01T00:00:00Z","problems":[{"place":"r.yaml:1:2","message":"no"}]}
 
 event: health
 data: {"ok":true}

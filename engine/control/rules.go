@@ -28,7 +28,7 @@ func (l *Local) Rules(ctx context.Context) (RuleList, error) {
 		info.Off = set.Rule(r.Name) == nil
 		info.Paused = slices.Contains(paused, r.Name) || slices.Contains(paused, "")
 		info.Armed = l.isArmed(r.Name)
-		info.Source = source(r.Place)
+		info.When, info.Source = set.Mask(info.When), set.Mask(source(r.Place))
 		list.Rules = append(list.Rules, info)
 	}
 	return list, l.addUse(ctx, list.Rules)
@@ -81,6 +81,12 @@ func (l *Local) Generations(context.Context) (GenerationList, error) {
 		return GenerationList{}, err
 	}
 	list.Generations = append(list.Generations, all...)
+	if l.Ruleset != nil {
+		mask := l.Ruleset().Mask
+		for i := range all {
+			list.Generations[i].Diff = mask(list.Generations[i].Diff)
+		}
+	}
 	return list, nil
 }
 
@@ -100,7 +106,9 @@ func (l *Local) AcceptRules(ctx context.Context, hash string) (Generation, error
 	switch {
 	case held == nil:
 		return Generation{}, conflict("hookrun rules lists the generations", "no generation of rules waits to be accepted")
-	case hash != "" && hash != held.Hash:
+	case hash == "":
+		return Generation{}, badRequest("hookrun rules accept "+held.Hash, "it is not said which generation is accepted")
+	case hash != held.Hash:
 		return Generation{}, conflict("look at what it changes before you accept it: hookrun rules", "the generation that waits is %s, not %s", held.Hash, hash)
 	}
 	return l.Gate.Accept(ctx, held.Hash)

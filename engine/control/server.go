@@ -148,6 +148,7 @@ func (s *Server) answers() map[string]answerer {
 		"GET /v1/events/{id}":         s.event,
 		"GET /v1/events/{id}/explain": s.explainKept,
 		"POST /v1/explain":            s.explain,
+		"GET /v1/rejected":            s.rejections,
 		"GET /v1/rates":               s.rates,
 		"GET /v1/status":              s.status,
 
@@ -183,12 +184,12 @@ func (s *Server) files() map[string]http.HandlerFunc {
 type answerer func(r *http.Request) (any, error)
 
 func (s *Server) list(r *http.Request) (any, error) {
-	p, err := params(r, "event", "rule", "state", "since", "until", "before", "limit")
+	p, err := params(r, "event", "bucket", "rule", "state", "since", "until", "before", "limit")
 	if err != nil {
 		return nil, err
 	}
 	q := Query{
-		Event: p.text("event"), Rule: p.text("rule"), States: words[engine.State](p, "state"), Since: p.time("since"), Until: p.time("until"),
+		Event: p.text("event"), Bucket: p.text("bucket"), Rule: p.text("rule"), States: words[engine.State](p, "state"), Since: p.time("since"), Until: p.time("until"),
 		Before: p.number("before"), Limit: p.limit(),
 	}
 	if p.err != nil {
@@ -303,6 +304,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			s.log.Warn("command failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
 		said = &Error{http.StatusInternalServerError, err.Error(), ""}
+	}
+	if said.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", RetryAfter)
 	}
 	_ = send(w, said.Status, said) // it is made of texts alone
 }

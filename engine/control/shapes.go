@@ -13,6 +13,7 @@ import (
 // Query asks for runs. What is left zero asks for any.
 type Query struct {
 	Event  string // id of the event that they are of
+	Bucket string // name or id of that of their events; not with Event
 	Rule   string
 	States []engine.State
 	Since  time.Time // created then or later

@@ -71,11 +71,16 @@ func (l *Local) plan(ctx context.Context, run *engine.Run, d *Detail) error {
 		d.PlannedErr = "its rule is not in force any more: once released it ends as abandoned"
 		return nil
 	}
+	done, err := l.turns.Take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	event, err := l.Store.Event(ctx, run.Event)
 	if err != nil {
 		return err
 	}
-	for _, asked := range rules.Rehearse(event, engine.RehearseOptions{Rule: run.Rule, Plans: true}).Asked {
+	for _, asked := range rules.Rehearse(event, engine.RehearseOptions{Rule: run.Rule, Plans: true, Index: &run.Index, Ended: ctx.Done()}).Asked {
 		if at := slices.IndexFunc(asked.Runs, func(p engine.PlannedRun) bool { return p.Index == run.Index }); at >= 0 {
 			d.Planned = &asked.Runs[at]
 			return nil
@@ -94,15 +99,15 @@ func trim(steps []Step) {
 	left := maxShown
 	for i := range slices.Backward(steps) {
 		s := &steps[i]
-		left -= s.Stdout.size() + s.Stderr.size() + len(s.Body) + planSize(s.Plan)
+		left -= s.Stdout.size() + s.Stderr.size() + len(s.Body) + PlanSize(s.Plan)
 		if left < 0 {
 			s.Stdout, s.Stderr, s.Body, s.Plan = s.Stdout.gone(), s.Stderr.gone(), nil, nil
 		}
 	}
 }
 
-// planSize is how long the texts of a plan are together, in bytes.
-func planSize(p *engine.Plan) int {
+// PlanSize is how long the texts of a plan are together, in bytes.
+func PlanSize(p *engine.Plan) int {
 	if p == nil {
 		return 0
 	}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"hookrun/engine"
@@ -63,7 +64,7 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Version: l.About.Version, Since: summary.Since, Health: Health{Reason: "no hookrun runs"},
-		Relay: summary.Relay, Listen: l.About.Listen, Store: info, Summary: summary,
+		Relay: summary.Relay, Listen: l.About.Listen, Admin: l.About.Admin, Store: info, Summary: summary,
 	}
 	if l.Health != nil {
 		s.Health = l.Health()
@@ -74,7 +75,9 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	case l.Names != nil:
 		s.Rules = len(l.Names())
 	}
-	s.Held = l.held() != nil
+	if l.Gate != nil {
+		s.Held, s.Refused = l.Gate.Held() != nil, l.Gate.Refused()
+	}
 	if l.Feed != nil {
 		s.Watchers = l.Feed.Watchers()
 	}
@@ -82,9 +85,43 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 }
 
 func (l *Local) storeInfo(ctx context.Context) (StoreInfo, error) {
-	i, err := l.Store.Info(ctx)
+	i, err := l.info.of(ctx, l.Store)
 	return StoreInfo{
 		Folder: i.Dir, Size: i.Size, Used: i.Used, Free: i.Free, Events: i.Events, Runs: i.Runs, Oldest: i.Oldest, Newest: i.Newest,
 		KeepAge: l.About.KeepAge.Seconds(), KeepSize: l.About.KeepSize,
 	}, err
+}
+
+// Bounds of an infoCache.
+const (
+	infoTimes = 100 // an answer is good for so many times the time that it took
+	maxInfo   = 10 * time.Second
+)
+
+// infoCache keeps the size of a store for as long as to ask again would be dear: to
+// count a million events takes a while, and every live page of the dashboard asks.
+// Its zero is ready.
+type infoCache struct {
+	mu    sync.Mutex // guards what follows
+	kept  engine.StoreInfo
+	until time.Time
+}
+
+func (c *infoCache) of(ctx context.Context, s Store) (engine.StoreInfo, error) {
+	began := time.Now()
+	c.mu.Lock()
+	kept, until := c.kept, c.until
+	c.mu.Unlock()
+	if began.Before(until) {
+		return kept, nil
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return info, err
+	}
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept, c.until = info, now.Add(min(infoTimes*now.Sub(began), maxInfo))
+	return info, nil
 }

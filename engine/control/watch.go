@@ -149,6 +149,8 @@ func (n Notice) part() (name string, data any) {
 		return "rejected", n.Rejected
 	case n.Rules != nil:
 		return "rules", n.Rules
+	case n.Refused != nil:
+		return "refused", n.Refused
 	case n.Health != nil:
 		return "health", n.Health
 	case n.Missed > 0:

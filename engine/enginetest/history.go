@@ -70,13 +70,17 @@ func (m *MemStore) find(f engine.EventFilter) (found []*memEvent, next int64) {
 
 func (m *MemStore) matches(e *memEvent, f engine.EventFilter) bool {
 	return strings.HasPrefix(e.event.ID, f.IDPrefix) &&
-		(f.Bucket == "" || e.event.Bucket == f.Bucket || e.event.BucketID == f.Bucket) &&
+		(f.Bucket == "" || e.isTo(f.Bucket)) &&
 		(f.Rule == "" || m.hasRun(e, f.Rule)) &&
 		(len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, e.outcome)) &&
 		!e.event.Received.Before(f.Since) &&
 		(f.Until.IsZero() || e.event.Received.Before(f.Until)) &&
 		(f.Before == 0 || e.seq < f.Before) &&
 		(f.After == 0 || e.seq > f.After)
+}
+
+func (e *memEvent) isTo(bucket string) bool {
+	return e != nil && (e.event.Bucket == bucket || e.event.BucketID == bucket)
 }
 
 func (m *MemStore) hasRun(e *memEvent, rule string) bool {

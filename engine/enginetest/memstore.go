@@ -277,6 +277,15 @@ func (m *MemStore) Steps(_ context.Context, run string) ([]*engine.StepResult, e
 	return steps, nil
 }
 
+// Printed implements engine.Store.
+func (m *MemStore) Printed(ctx context.Context, run string) ([]*engine.StepResult, error) {
+	steps, err := m.Steps(ctx, run)
+	for _, st := range steps {
+		st.Output, st.Plan, st.Process = engine.Output{}, nil, engine.Process{}
+	}
+	return steps, err
+}
+
 // Verdicts implements engine.Store.
 func (m *MemStore) Verdicts(_ context.Context, event string) ([]engine.Verdict, error) {
 	m.mu.Lock()
@@ -308,6 +317,7 @@ func (m *MemStore) Runs(_ context.Context, f engine.RunFilter) ([]*engine.Run, e
 	defer m.mu.Unlock()
 	runs := m.runsWhere(func(r *engine.Run) bool {
 		return strings.HasPrefix(r.ID, f.IDPrefix) &&
+			(f.Bucket == "" || m.events[r.Event].isTo(f.Bucket)) &&
 			(f.Rule == "" || r.Rule == f.Rule) &&
 			(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 			!r.Created.Before(f.Since) &&

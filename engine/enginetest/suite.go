@@ -48,6 +48,7 @@ func TestStore(t *testing.T, open func(t *testing.T) engine.Store) {
 		{"recent runs of a key", testRecent},
 		{"transactions in random order", testRandomTx},
 		{"runs by filter", testFilter},
+		{"runs by bucket", testRunsOfBucket},
 		{"runs in pages", testPages},
 		{"events by filter", testEventFilter},
 		{"what a list tells of an event", testSummaries},
@@ -362,6 +363,8 @@ func testNotFound(t *testing.T, s engine.Store) {
 	wantNotFound(t, "Event", err)
 	_, err = s.Steps(t.Context(), "nobody")
 	wantNotFound(t, "Steps", err)
+	_, err = s.Printed(t.Context(), "nobody")
+	wantNotFound(t, "Printed", err)
 	_, err = s.Verdicts(t.Context(), "nobody")
 	wantNotFound(t, "Verdicts", err)
 	wantNotFound(t, "Update", s.Update(t.Context(), &engine.Run{ID: "nobody"}, &engine.StepResult{Attempt: 1}))
@@ -463,6 +466,9 @@ func readStep(t *testing.T, s engine.Store, run *engine.Run, st *engine.StepResu
 	if len(steps) != 1 {
 		t.Fatalf("Steps = %d steps, want 1", len(steps))
 	}
+	printed := must[[]*engine.StepResult](t)(s.Printed(t.Context(), run.ID))
+	wantText(t, "printed stdout", printed[0].Stdout, steps[0].Stdout)
+	wantText(t, "printed stderr", printed[0].Stderr, steps[0].Stderr)
 	return steps[0]
 }
 

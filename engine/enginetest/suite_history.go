@@ -150,6 +150,8 @@ func testEventFilter(t *testing.T, s engine.Store) {
 		{"since", engine.EventFilter{Since: at(3)}, []int{5, 4, 3}},
 		{"since just after", engine.EventFilter{Since: at(3).Add(1)}, []int{5, 4}},
 		{"since after all", engine.EventFilter{Since: at(100_000)}, nil},
+		{"since a time that has no nanoseconds", engine.EventFilter{Since: time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)}, nil},
+		{"until such a time", engine.EventFilter{Until: time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)}, []int{5, 4, 3, 2, 1, 0}},
 		{"until", engine.EventFilter{Until: at(3)}, []int{2, 1, 0}},
 		{"until just after", engine.EventFilter{Until: at(3).Add(1)}, []int{3, 2, 1, 0}},
 		{"until before all", engine.EventFilter{Until: at(-100_000)}, nil},

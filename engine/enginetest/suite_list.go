@@ -85,6 +85,51 @@ func testFilter(t *testing.T, s engine.Store) {
 	}
 }
 
+func testRunsOfBucket(t *testing.T, s engine.Store) {
+	to := func(bucket, id string) func(*engine.Acceptance) {
+		return func(a *engine.Acceptance) { a.Event.Bucket, a.Event.BucketID = bucket, id }
+	}
+	events := acceptEvents(t, s,
+		to("one", "id-1"),
+		to("two", ""),
+		func(a *engine.Acceptance) {
+			to("one", "id-1")(a)
+			addRun(a, "b", engine.Failed)
+		},
+		to("id-1", "id-1"), // what names the other names this too, once
+		func(a *engine.Acceptance) {
+			to("one", "id-1")(a)
+			dropRuns(a)
+		},
+	)
+	var all []*engine.Run
+	for _, a := range events {
+		all = append(all, a.Runs...)
+	}
+	for _, tt := range []struct {
+		name string
+		f    engine.RunFilter
+		want []int
+	}{
+		{"name", engine.RunFilter{Bucket: "one"}, []int{3, 2, 0}},
+		{"id", engine.RunFilter{Bucket: "id-1"}, []int{4, 3, 2, 0}},
+		{"another", engine.RunFilter{Bucket: "two"}, []int{1}},
+		{"none", engine.RunFilter{Bucket: "three"}, nil},
+		{"and rule", engine.RunFilter{Bucket: "one", Rule: "b"}, []int{3}},
+		{"and state", engine.RunFilter{Bucket: "one", States: []engine.State{engine.Queued}}, []int{2, 0}},
+		{"and states", engine.RunFilter{Bucket: "one", States: []engine.State{engine.Queued, engine.Failed, engine.Done}}, []int{3, 2, 0}},
+		{"and rule and state", engine.RunFilter{Bucket: "one", Rule: "a", States: []engine.State{engine.Failed}}, nil},
+		{"and id", engine.RunFilter{Bucket: "two", IDPrefix: all[0].ID}, nil},
+		{"and its id", engine.RunFilter{Bucket: "id-1", IDPrefix: all[0].ID}, []int{0}},
+		{"and armed", engine.RunFilter{Bucket: "one", Armed: true}, nil},
+		{"since, until", engine.RunFilter{Bucket: "one", Since: all[1].Created, Until: all[4].Created}, []int{3, 2}},
+		{"a page", engine.RunFilter{Bucket: "one", Limit: 2}, []int{3, 2}},
+		{"the next", engine.RunFilter{Bucket: "one", Limit: 2, Before: all[2].Seq}, []int{0}},
+	} {
+		wantRuns(t, tt.name, must[[]*engine.Run](t)(s.Runs(t.Context(), tt.f)), all, tt.want...)
+	}
+}
+
 func testPages(t *testing.T, s engine.Store) {
 	const runs, page = 2*engine.DefaultRunLimit + 7, 10
 	changes := make([]func(*engine.Run), runs)

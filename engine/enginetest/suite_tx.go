@@ -99,6 +99,9 @@ func testFields(t *testing.T, s engine.Store) {
 	}
 	read("run that was retried since", updated)
 	wantEqual(t, "step", must[[]*engine.StepResult](t)(s.Steps(t.Context(), run.ID)), []*engine.StepResult{step})
+	printed := *step
+	printed.Output, printed.Plan, printed.Process = engine.Output{}, nil, engine.Process{}
+	wantEqual(t, "step, as one follows it", must[[]*engine.StepResult](t)(s.Printed(t.Context(), run.ID)), []*engine.StepResult{&printed})
 
 	put := filled(run, 4)
 	moved := *put

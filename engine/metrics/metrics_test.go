@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"hookrun/engine"
+	"hookrun/engine/enginetest"
 )
 
 // calm is what a scrape is told of a hookrun that is well.
@@ -67,6 +68,14 @@ func came(bucket string, states ...engine.State) *engine.Acceptance {
 	return a
 }
 
+// take counts what an engine tells of an event.
+func take(m *Metrics, a *engine.Acceptance) {
+	m.Event(a)
+	for _, r := range a.Runs {
+		m.Run(*r)
+	}
+}
+
 // ended is a run that waited for a second and took ten.
 func ended(rule string, s engine.State) engine.Run {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -84,13 +93,38 @@ func full() *Metrics {
 	return m
 }
 
+// TestAnEngineIsCountedOnce: a run that ends with its event is told of once.
+func TestAnEngineIsCountedOnce(t *testing.T) {
+	compiler := engine.NewCompiler(engine.World{})
+	same, _ := compiler.Key("1")
+	a := &engine.Rule{Name: "a", Dedupe: &engine.Dedupe{Key: same, Within: time.Hour}, Steps: []engine.Step{{ID: "1", Action: &enginetest.Action{}}}}
+	b := &engine.Rule{Name: "b", Shadow: true, Steps: []engine.Step{{ID: "1", Action: &enginetest.Action{}}}}
+	m := New(Build{})
+	e, err := engine.Open(t.Context(), engine.Options{
+		Store: &enginetest.MemStore{}, Rules: engine.NewRuleSet([]*engine.Rule{a, b}, "h"), OnEvent: m.Event, OnChange: m.Run,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := e.Submit(t.Context(), &engine.Event{Bucket: "deploys", Source: engine.SourceIntake}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantLines(t, scrape(t, m, calm()),
+		`hookrun_events_total{bucket="deploys",outcome="started",source="intake"} 1`,
+		`hookrun_events_total{bucket="deploys",outcome="suppressed",source="intake"} 2`,
+		`hookrun_runs_total{rule="a",state="duplicate"} 2`,
+		`hookrun_runs_total{rule="b",state="shadow"} 3`)
+}
+
 func TestEventsAreCountedByOutcome(t *testing.T) {
 	m := New(Build{})
-	m.Event(came("deploys", engine.Queued))
-	m.Event(came("deploys", engine.Queued, engine.Duplicate))
-	m.Event(came("deploys", engine.Duplicate))
-	m.Event(came("deploys", engine.Shadow))
-	m.Event(came("deploys"))
+	take(m, came("deploys", engine.Queued))
+	take(m, came("deploys", engine.Queued, engine.Duplicate))
+	take(m, came("deploys", engine.Duplicate))
+	take(m, came("deploys", engine.Shadow))
+	take(m, came("deploys"))
 	m.Rejected(engine.Rejection{Bucket: "deploys", Source: engine.SourceRelay})
 	wantLines(t, scrape(t, m, calm()),
 		`hookrun_events_total{bucket="deploys",outcome="started",source="intake"} 2`,

@@ -413,3 +413,31 @@ func TestPlansAreComparedAsFarAsTheyAreKnown(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatWasNotPlannedIsNotGone: where planning stopped nothing is known of the
+// rest.
+func TestWhatWasNotPlannedIsNotGone(t *testing.T) {
+	step := func(id, arg string) engine.PlannedStep {
+		return engine.PlannedStep{Step: id, Kind: "exec", Plan: engine.Plan{Argv: []string{arg}}}
+	}
+	runs := func(unplanned string, steps ...engine.PlannedStep) []engine.PlannedRun {
+		return []engine.PlannedRun{{Steps: steps, Unplanned: unplanned}}
+	}
+	tests := []struct {
+		name     string
+		was, now []engine.PlannedRun
+		want     int // differences
+	}{
+		{"both whole", runs("", step("1", "a"), step("2", "a")), runs("", step("1", "a")), 1},
+		{"now cut", runs("", step("1", "a"), step("2", "a")), runs("not planned: x", step("1", "b")), 1},
+		{"before cut", runs("not planned: x", step("1", "a")), runs("", step("1", "a"), step("2", "a")), 0},
+		{"none planned", runs("", step("1", "a"), step("2", "a")), runs("not planned: x"), 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := diffRuns(planned(tt.was), planned(tt.now)); len(got) != tt.want {
+				t.Errorf("differences = %+v, want %d", got, tt.want)
+			}
+		})
+	}
+}

@@ -75,7 +75,7 @@ func (c *comparer) rehearse(rules *engine.RuleSet, rec *engine.EventRecord, rule
 
 // deed is what a step did, or would do.
 type deed struct {
-	step string
+	step string // "": all that are not named before it, of which nobody knows
 	kind string
 	plan engine.Plan
 	skip bool   // its condition was false
@@ -126,6 +126,9 @@ func planned(runs []engine.PlannedRun) deeds {
 		for _, s := range r.Steps {
 			list = append(list, deed{s.Step, s.Kind, s.Plan, s.Skip, s.Open, s.Err})
 		}
+		if r.Unplanned != "" {
+			list = append(list, deed{open: true}) // any more
+		}
 		all[r.Index] = list
 	}
 	return all
@@ -155,12 +158,13 @@ func diffRuns(was, now deeds) []Diff {
 func diffSteps(was, now []deed) []Diff {
 	var diffs []Diff
 	for _, w := range was {
-		i := slices.IndexFunc(now, func(d deed) bool { return d.step == w.step })
-		if i < 0 {
+		i := slices.IndexFunc(now, func(d deed) bool { return d.step == w.step || d.step == "" })
+		switch {
+		case i >= 0:
+			diffs = append(diffs, diffStep(w, now[i])...)
+		case w.step != "":
 			diffs = append(diffs, Diff{Step: w.step, Field: "action", Was: w.kind, Now: "gone"})
-			continue
 		}
-		diffs = append(diffs, diffStep(w, now[i])...)
 	}
 	return diffs
 }

@@ -84,6 +84,7 @@ type Generation struct {
 	Admin    Admin
 	Secrets  []engine.Secret // every secret that was put in somewhere, to mask it in outputs
 	Verified []verify.Known  // the secrets of verify
+	RunsAs   bool            // a command runs as another user than hookrun, by run_as
 
 	SecretFiles []string // whose content is one of the secrets
 
@@ -130,6 +131,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		return nil, problems
 	}
 	l.guardFiles()
+	l.written(files)
 	set := engine.NewRuleSet(l.enabled, l.hashSet())
 	set.Off = l.off
 	set.Buckets, set.Proxies = l.bucketSet, l.proxies
@@ -144,6 +146,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		Admin:       admin,
 		Secrets:     l.secrets,
 		SecretFiles: l.secretFiles,
+		RunsAs:      l.runsAs(),
 		said:        l.said,
 		Verified:    l.senders.known,
 		Warnings:    problems,

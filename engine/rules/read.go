@@ -64,7 +64,11 @@ func read(paths []string) (files []File, problems []Problem) {
 }
 
 // filesOf returns path itself or, of a folder, the rules files in it.
-func filesOf(path string) ([]string, error) {
+func filesOf(path string) ([]string, error) { return FilesOf(path, isRulesName) }
+
+// FilesOf returns path itself or, of a folder, the files in it that have a name
+// which is wanted.
+func FilesOf(path string, wanted func(name string) bool) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func filesOf(path string) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		name := filepath.Join(path, e.Name())
-		if !isRulesName(e.Name()) {
+		if !wanted(e.Name()) {
 			continue
 		}
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
@@ -98,9 +102,9 @@ func isRulesName(name string) bool {
 	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml") && !IsTestsName(name)
 }
 
-// IsTestsName reports whether a file of this name holds tests of rules.
+// IsTestsName reports whether a file of this name in a folder holds tests of rules.
 func IsTestsName(name string) bool {
-	return strings.HasSuffix(name, ".tests.yaml") || strings.HasSuffix(name, ".tests.yml")
+	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".tests.yaml") || strings.HasSuffix(name, ".tests.yml"))
 }
 
 // readFile reads a regular file of at most most bytes: a pipe or a device could

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
 	"hookrun/actions"
+	"hookrun/engine"
 )
 
 // runAs reads the user that a command runs as: user or user:group, by names or
@@ -34,6 +36,28 @@ func (a action) runAs() *actions.Account {
 		return nil
 	}
 	return who
+}
+
+// runsAs reports whether a rule that is enabled has a command run as another user.
+func (l *loader) runsAs() bool {
+	for _, r := range l.enabled {
+		if slices.ContainsFunc(allSteps(r), func(s engine.Step) bool { return isOther(s.Action) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOther reports whether what an action starts is not of hookrun's own user.
+func isOther(a engine.Action) bool {
+	var who *actions.Account
+	switch x := a.(type) {
+	case *actions.Exec:
+		who = x.Bounds.RunAs
+	case *actions.Shell:
+		who = x.Bounds.RunAs
+	}
+	return who != nil && who.UID != os.Geteuid()
 }
 
 // mayBe reports whether a hookrun with these ids can run a command as who.

@@ -79,3 +79,26 @@ func TestOnlyRootIsAnother(t *testing.T) {
 		t.Errorf("problems %q, want %q", got, want)
 	}
 }
+
+func TestRunsAsIsOfCommandsOfOtherUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a command as another user")
+	}
+	tests := []struct {
+		name, rule string
+		want       bool
+	}{
+		{"none", "{name: deploy, actions: [{exec: [make]}]}", false},
+		{"exec", "{name: deploy, actions: [{exec: [make], run_as: '1000:100'}]}", true},
+		{"shell, after a failure", "{name: deploy, actions: [{exec: [make]}], on_failure: [{shell: 'true', run_as: '1000:100'}]}", true},
+		{"hookrun's own user", "{name: deploy, actions: [{exec: [make], run_as: '0:100'}]}", false},
+		{"a rule that is off", "{name: deploy, enabled: false, actions: [{exec: [make], run_as: '1000:100'}]}", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := parse(t, "rules: ["+tt.rule+"]", testOptions(t)).RunsAs; got != tt.want {
+				t.Errorf("RunsAs = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

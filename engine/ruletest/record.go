@@ -33,14 +33,27 @@ type PastRun struct {
 type RecordOptions struct {
 	Name string // of the test; "": made of the event
 	Dir  string // a file below it is named by its path from there; "": none is
+
+	// Rules are those that were asked: the test says which of them read what is masked
+	// in it. nil: they are not known.
+	Rules *engine.RuleSet
+
+	// Note is told what the test says of credentials that are masked in it. nil: nobody
+	// is.
+	Note func(text string)
 }
 
 // Record writes a file with a test that passes as long as the rules make of the
 // event what they made of it then.
 func Record(w io.Writer, p Past, o RecordOptions) error {
+	shownEvent, where := withoutCredentials(p.Event)
+	note := maskedNote(o.Rules, p, shownEvent, where)
+	if note != "" && o.Note != nil {
+		o.Note(note)
+	}
 	test := &mapping{}
 	test.text("name", cmp.Or(o.Name, nameOf(p)))
-	test.set("event", eventNode(p.Event))
+	test.set("event", eventNode(shownEvent))
 	test.text("now", p.Event.Received.UTC().Format(time.RFC3339Nano))
 	x := &recorder{past: p, dir: o.Dir}
 	x.verdicts(test)
@@ -53,7 +66,10 @@ func Record(w io.Writer, p Past, o RecordOptions) error {
 	if err := errors.Join(out.Encode(file.node()), out.Close()); err != nil {
 		return fmt.Errorf("write a test of event %s: %w", p.Event.ID, err)
 	}
-	_, err := fmt.Fprintf(w, "# Made by hookrun record of event %s. What held a secret is a pattern here.\n%s", p.Event.ID, shown(text.String()))
+	if note != "" {
+		note = "# " + oneLineOf(note) + "\n"
+	}
+	_, err := fmt.Fprintf(w, "# Made by hookrun record of event %s. What held a secret is a pattern here.\n%s%s", p.Event.ID, note, shown(text.String()))
 	return err
 }
 
@@ -70,13 +86,18 @@ func nameOf(p Past) string {
 	}
 	came := cmp.Or(p.Event.Kind(), p.Event.Method) + " to " + p.Event.Bucket
 	name := fmt.Sprintf("%s: %s", came, cmp.Or(strings.Join(matched, ", "), "no rule matches"))
-	name = strings.Map(func(r rune) rune {
+	name = oneLineOf(name)
+	return strings.TrimSpace(strings.ToValidUTF8(name[:min(len(name), maxTitle)], ""))
+}
+
+// oneLineOf is a text without what begins a new line in YAML, or is none.
+func oneLineOf(text string) string {
+	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
 			return ' '
 		}
 		return r
-	}, name)
-	return strings.TrimSpace(strings.ToValidUTF8(name[:min(len(name), maxTitle)], ""))
+	}, text)
 }
 
 // left reports whether a header is of one connection, and nothing to a rule.

@@ -162,11 +162,43 @@ func TestARecordedTestPasses(t *testing.T) {
 			if got := r.Results[0].Text(); got != "" {
 				t.Errorf("the test that was recorded fails:\n%s\n%s", got, text.String())
 			}
-			if got := f.Tests[0].event; string(got.Body) != string(ev.Body) || got.Query != ev.Query || !got.Received.Equal(ev.Received) {
+			if got := f.Tests[0].event; string(got.Body) != string(ev.Body) || got.Query != engine.MaskParams(ev.Query) || !got.Received.Equal(ev.Received) {
 				t.Errorf("the event is %+v, want %+v", got, ev)
 			}
 			if len(f.Tests[0].actions) < 3 {
 				t.Errorf("%d rules have actions in the test, want them of each that ran:\n%s", len(f.Tests[0].actions), text.String())
+			}
+		})
+	}
+}
+
+// TestRecordMasksCredentials: of a header and the query nobody gets what proves who
+// sent the event, in actions neither; and the test says whether it passes so.
+func TestRecordMasksCredentials(t *testing.T) {
+	const does = ", actions: [{exec: [echo, '{{ headers[\"X-Gitlab-Token\"] }}', '{{ query.access_token }}']}]}"
+	event := &engine.Event{
+		ID: "e", Received: time.Unix(1, 0), Bucket: "b", Method: "POST", Path: "/", Query: "a=1&access_token=of-the-query",
+		Header: http.Header{"X-Gitlab-Token": {"of-the-header"}, "X-Api-Key": {"of-the-key"}, "X-Event-Key": {"push"}},
+	}
+	const masked = "Credentials are *** here: the header X-Api-Key, the header X-Gitlab-Token, the query."
+	tests := []struct{ name, rule, note string }{
+		{"the rule does not ask for them", "{name: a, bucket: b" + does, masked},
+		{"the rule asks for them", "{name: a, bucket: b, when: 'headers[\"X-Gitlab-Token\"] == \"of-the-header\"'" + does, masked + " The test fails, as these rules want them: a. Write others that will do."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			set := loadText(t, "rules: ["+tt.rule+"]").Rules
+			var text bytes.Buffer
+			note := ""
+			err := Record(&text, happened(set, event), RecordOptions{Rules: set, Note: func(text string) { note = text }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if note != tt.note || !strings.Contains(text.String(), "\n# "+tt.note+"\n") {
+				t.Errorf("note = %q\nwant   %q in\n%s", note, tt.note, text.String())
+			}
+			if strings.Contains(text.String(), "of-the") || !strings.Contains(text.String(), "X-Gitlab-Token: '***'") || !strings.Contains(text.String(), "X-Event-Key: push") {
+				t.Errorf("credentials stand in the test, or it has no headers:\n%s", text.String())
 			}
 		})
 	}

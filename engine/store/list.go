@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -90,17 +91,34 @@ func (s reads) Runs(ctx context.Context, f engine.RunFilter) ([]*engine.Run, err
 }
 
 // The ways to find the newest runs: each reads, by its index, those of one state
-// in order. Only the one by id sorts, as few have the same beginning.
+// in order. Only those by id and by bucket sort: few have the same beginning, or are
+// of a bucket with few events.
 const (
 	runsByNothing = selectRuns + `NOT INDEXED WHERE ` + newestRuns
 	runsByState   = selectRuns + `INDEXED BY runs_state WHERE state = ?1 AND ` + newestRuns
 	runsByRule    = selectRuns + `INDEXED BY runs_rule WHERE state = ?1 AND rule = ?2 AND ` + newestRuns
 	runsByID      = selectRuns + `WHERE seq IN (
 			SELECT seq FROM runs WHERE id >= ?3 AND id < ?4 AND (?1 = '' OR state = ?1) AND (?2 = '' OR rule = ?2)
-			AND created >= ?5 AND created <= ?9 AND (NOT ?10 OR armed != 0) AND +seq >= ?6 AND +seq < ?7 ORDER BY +seq DESC LIMIT ?8)`
-	runsByArmed = selectRuns + `INDEXED BY runs_armed WHERE armed != 0 AND (?1 = '' OR state = ?1) AND (?2 = '' OR rule = ?2) AND ` + newestRuns
-	newestRuns  = `created >= ?5 AND created <= ?9 AND (NOT ?10 OR armed != 0) AND seq >= ?6 AND seq < ?7 ORDER BY seq DESC LIMIT ?8`
+			AND +seq >= ?6 AND +seq < ?7` + askedRuns + ` ORDER BY +seq DESC LIMIT ?8)`
+	runsByArmed  = selectRuns + `INDEXED BY runs_armed WHERE armed != 0 AND (?1 = '' OR state = ?1) AND (?2 = '' OR rule = ?2) AND ` + newestRuns
+	runsByBucket = selectRuns + `WHERE seq IN (
+			SELECT r.seq FROM (` + eventsOfBucket + `) b CROSS JOIN events e ON e.seq = b.seq CROSS JOIN runs r INDEXED BY runs_event ON r.event = e.id
+			WHERE (?1 = '' OR r.state = ?1) AND (?2 = '' OR r.rule = ?2)) AND +seq >= ?6 AND +seq < ?7` + askedRuns + ` ORDER BY +seq DESC LIMIT ?8`
+	newestRuns = `seq >= ?6 AND seq < ?7` + askedRuns + ` ORDER BY seq DESC LIMIT ?8`
+	askedRuns  = ` AND created >= ?5 AND created <= ?9 AND (NOT ?10 OR armed != 0)
+		AND (?11 = '' OR EXISTS (SELECT 1 FROM arrivals WHERE seq = event_seq AND (bucket = ?11 OR bucket_id = ?11)))`
 )
+
+// eventsOfBucket are the numbers of the events of the bucket of a name or id,
+// argument 11: twice where it is both.
+const eventsOfBucket = `
+	SELECT seq FROM arrivals INDEXED BY arrivals_outcome
+		WHERE outcome IN ('started', 'suppressed', 'shadow', 'unmatched', 'error', 'answered') AND bucket = ?11
+	UNION ALL SELECT seq FROM arrivals INDEXED BY arrivals_bucket_id WHERE bucket_id != '' AND bucket_id = ?11`
+
+// fewEvents is how many events a bucket may have for its runs to be found by them:
+// those of others are found among the newest runs.
+const fewEvents = 2000
 
 const behindAll = "\xff" // no byte of an id is as high
 
@@ -109,39 +127,64 @@ func filterRuns(c *database.Conn, f engine.RunFilter) ([]*engine.Run, error) {
 	if limit <= 0 {
 		limit = engine.DefaultRunLimit
 	}
-	below := f.Before
-	if below == 0 {
-		below = math.MaxInt64
-	}
-	sql, states := runsByNothing, []engine.State{""}
-	switch {
-	case f.IDPrefix != "":
-		sql = runsByID
-	case f.Armed:
-		sql = runsByArmed
-	case f.Rule != "":
-		sql, states = runsByRule, engine.States()
-	case len(f.States) > 0:
-		sql = runsByState
-	}
-	if len(f.States) > 0 {
-		states = f.States
+	sql, states, err := wayToRuns(c, f)
+	if err != nil {
+		return nil, err
 	}
 	first, err := firstSince(c, f)
 	if err != nil {
 		return nil, err
 	}
-	last, err := lastUntil(c, f)
+	below, err := lastUntil(c, f)
 	if err != nil {
 		return nil, err
 	}
+	if f.Before != 0 {
+		below = min(below, f.Before)
+	}
 	runs, err := runsInStates(c, states, sql, f.Rule, f.IDPrefix, f.IDPrefix+behindAll,
-		notBefore(f.Since), first, min(below, last), limit, before(f.Until), f.Armed)
+		notBefore(f.Since), first, below, limit, before(f.Until), f.Armed, f.Bucket)
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(runs, func(a, b *engine.Run) int { return cmp.Compare(b.Seq, a.Seq) })
 	return runs[:min(limit, len(runs))], nil
+}
+
+// wayToRuns chooses the way that has the least to look at, and the states that it is
+// gone for; "" stands for all of them.
+func wayToRuns(c *database.Conn, f engine.RunFilter) (sql string, states []engine.State, err error) {
+	asked := []engine.State{""}
+	if len(f.States) > 0 {
+		asked = f.States
+	}
+	switch {
+	case f.IDPrefix != "":
+		return runsByID, asked, nil
+	case f.Armed:
+		return runsByArmed, asked, nil
+	}
+	if f.Bucket != "" {
+		rare, err := isRare(c, f.Bucket)
+		if err != nil || rare {
+			return runsByBucket, asked, err
+		}
+	}
+	switch {
+	case f.Rule != "" && len(f.States) == 0:
+		return runsByRule, engine.States(), nil
+	case f.Rule != "":
+		return runsByRule, f.States, nil
+	case len(f.States) > 0:
+		return runsByState, f.States, nil
+	}
+	return runsByNothing, asked, nil
+}
+
+// isRare reports whether a bucket has few events.
+func isRare(c *database.Conn, bucket string) (bool, error) {
+	n, err := c.Number(`SELECT count(*) FROM (`+strings.ReplaceAll(eventsOfBucket, "?11", "?1")+` LIMIT ?2)`, bucket, fewEvents+1)
+	return n <= fewEvents, err
 }
 
 // firstSince returns the lowest Seq that is to be looked at, so that no older

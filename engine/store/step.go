@@ -52,9 +52,24 @@ func (row stepRow) put(c *database.Conn, run int64) error {
 
 // Steps implements engine.Store.
 func (s reads) Steps(ctx context.Context, run string) ([]*engine.StepResult, error) {
+	return s.steps(ctx, run, `output, header, process, body, phase, passed, plan`)
+}
+
+// Printed implements engine.Store.
+func (s reads) Printed(ctx context.Context, run string) ([]*engine.StepResult, error) {
+	steps, err := s.steps(ctx, run, `'{}', '[]', '{}', x'', phase, passed, ''`)
+	for _, st := range steps {
+		st.Output = engine.Output{}
+	}
+	return steps, err
+}
+
+// steps reads those of a run. long are the columns from output on, or what stands in
+// their place.
+func (s reads) steps(ctx context.Context, run, long string) ([]*engine.StepResult, error) {
 	var steps []*engine.StepResult
 	err := s.lend(ctx, func(c *database.Conn) (err error) {
-		steps, err = readSteps(c, run)
+		steps, err = readSteps(c, run, long)
 		return err
 	})
 	if err != nil {
@@ -63,7 +78,7 @@ func (s reads) Steps(ctx context.Context, run string) ([]*engine.StepResult, err
 	return steps, nil
 }
 
-func readSteps(c *database.Conn, run string) ([]*engine.StepResult, error) {
+func readSteps(c *database.Conn, run, long string) ([]*engine.StepResult, error) {
 	seq, err := runSeq(c, run)
 	if err != nil {
 		return nil, err
@@ -77,8 +92,7 @@ func readSteps(c *database.Conn, run string) ([]*engine.StepResult, error) {
 		st.Run = run
 		steps = append(steps, st)
 		return nil
-	}, `SELECT attempt, idx, step, key, kind, state, started, finished, err, output, header, process, body, phase, passed, plan
-		FROM steps WHERE run = ? ORDER BY attempt, idx`, seq)
+	}, `SELECT attempt, idx, step, key, kind, state, started, finished, err, `+long+` FROM steps WHERE run = ? ORDER BY attempt, idx`, seq)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -140,5 +141,10 @@ func TestManyQueuedRunsAreListedInOrder(t *testing.T) {
 func TestStateNamesInTheSchemaAreTheEngines(t *testing.T) {
 	if engine.Queued != "queued" || engine.Running != "running" {
 		t.Errorf("states = %q, %q; the schema and its queries say 'queued', 'running'", engine.Queued, engine.Running)
+	}
+	for _, o := range engine.EventOutcomes() {
+		if !strings.Contains(eventsOfBucket, "'"+string(o)+"'") {
+			t.Errorf("runs of a bucket are not looked for where what became of their event is %s", o)
+		}
 	}
 }

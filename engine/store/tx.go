@@ -139,15 +139,15 @@ func notBefore(t time.Time) int64 {
 	if t.IsZero() {
 		return math.MinInt64
 	}
-	return t.UnixNano()
+	return database.Nanos(t)
 }
 
 // notAfter is the latest stored time that is meant by a bound.
 func notAfter(t time.Time) int64 {
-	if last := time.Unix(0, math.MaxInt64); t.IsZero() || t.After(last) {
+	if t.IsZero() {
 		return math.MaxInt64
 	}
-	return t.UnixNano()
+	return database.Nanos(t)
 }
 
 // Put implements engine.Tx.

@@ -9,7 +9,6 @@ import (
 // Bounds of what is made of output.
 const (
 	maxOutput   = 64 << 10 // bytes of each half of a stream that a page shows
-	maxSpans    = 5000     // of one text; from then on it has no colours
 	maxSequence = 4 << 10  // bytes of one escape sequence: a longer one is none
 	maxNumbers  = 32       // of one sequence
 )
@@ -51,9 +50,10 @@ func (l look) class() string {
 
 // colored makes pieces of what a command printed. It knows colours; all else that
 // a terminal would obey is left out, or shown where it is a character by itself. A
-// carriage return would let a line hide the one before: it ends it.
-func colored(data []byte) []piece {
-	p := painter{}
+// carriage return would let a line hide the one before: it ends it. From so many
+// pieces on there are no colours.
+func colored(data []byte, most int) []piece {
+	p := painter{most: most}
 	text := strings.ReplaceAll(strings.ToValidUTF8(string(data), "\uFFFD"), "\r\n", "\n")
 	for len(text) > 0 {
 		if text[0] == '\x1b' {
@@ -73,6 +73,7 @@ func colored(data []byte) []piece {
 
 // painter holds the look while it goes through a text.
 type painter struct {
+	most   int // pieces
 	look   look
 	class  string          // of what comes,
 	text   strings.Builder // the piece that is being made
@@ -82,7 +83,7 @@ type painter struct {
 // add adds text that has no escape in it.
 func (p *painter) add(text string) {
 	class := p.look.class()
-	if len(p.pieces)+1 >= maxSpans {
+	if len(p.pieces)+1 >= p.most {
 		class = ""
 	}
 	if class != p.class {

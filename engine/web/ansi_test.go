@@ -80,7 +80,7 @@ func TestOutputHasItsColours(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := drawn(colored([]byte(tt.in))); got != tt.want {
+			if got := drawn(colored([]byte(tt.in), maxPageSpans)); got != tt.want {
 				t.Errorf("colored(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
@@ -88,16 +88,16 @@ func TestOutputHasItsColours(t *testing.T) {
 }
 
 func TestColoursAreBounded(t *testing.T) {
-	in := strings.Repeat("\x1b[31mx\x1b[32my", 2*maxSpans)
-	pieces := colored([]byte(in))
-	if n := len(pieces); n > maxSpans+1 {
-		t.Errorf("%d pieces, want at most %d and the rest", n, maxSpans)
+	in := strings.Repeat("\x1b[31mx\x1b[32my", 2*maxPageSpans)
+	pieces := colored([]byte(in), maxPageSpans)
+	if n := len(pieces); n > maxPageSpans+1 {
+		t.Errorf("%d pieces, want at most %d and the rest", n, maxPageSpans)
 	}
 	var text strings.Builder
 	for _, p := range pieces {
 		text.WriteString(p.Text)
 	}
-	if want := strings.Repeat("xy", 2*maxSpans); text.String() != want {
+	if want := strings.Repeat("xy", 2*maxPageSpans); text.String() != want {
 		t.Errorf("%d characters are left, want all %d", text.Len(), len(want))
 	}
 }
@@ -116,8 +116,8 @@ func FuzzColored(f *testing.F) {
 	f.Add([]byte("\x1b[48;2;1;2;3;38:5:7m\b\t\u202e"))
 	known := classes()
 	f.Fuzz(func(t *testing.T, in []byte) {
-		pieces := colored(in)
-		if len(pieces) > maxSpans+1 {
+		pieces := colored(in, maxPageSpans)
+		if len(pieces) > maxPageSpans+1 {
 			t.Errorf("%d pieces", len(pieces))
 		}
 		for _, p := range pieces {
@@ -150,6 +150,7 @@ func TestLongOutputIsCutInItsMiddle(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := newOutput("stdout", tt.in)
+			o.paint(maxPageSpans)
 			if o.Cut != tt.cut || o.Total != tt.total {
 				t.Errorf("%d bytes of %d are left out, want %d of %d", o.Cut, o.Total, tt.cut, tt.total)
 			}

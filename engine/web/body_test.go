@@ -1,7 +1,7 @@
 package web
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -148,17 +148,59 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
+// coloured is a step of an attempt that printed much, each letter in a colour.
+func coloured(attempt, bytes int) control.Step {
+	return control.Step{Attempt: attempt, Stdout: control.Text{Head: control.Bytes(strings.Repeat("\x1b[31mx\x1b[32my", bytes/12))}}
+}
+
+// TestPageHasEnoughOfOutput: a run of twenty failed attempts, each with all the
+// output that is kept of one, was a page of 8 MB.
 func TestPageHasEnoughOfOutput(t *testing.T) {
-	long := &output{Total: maxPageOutput/2 + 1}
-	runs := []runView{{Steps: []stepView{{Text: []*output{long}}, {Text: []*output{long}}}}, {Steps: []stepView{{Text: []*output{{Total: 9, Cut: 8}}}, {}}}}
-	trim(runs)
-	var left []bool
-	for _, run := range runs {
-		for _, st := range run.Steps {
-			left = append(left, st.Left)
+	d := control.Detail{Run: control.Run{ID: runID, State: engine.Failed}}
+	for attempt := range 20 {
+		d.Steps = append(d.Steps, coloured(attempt+1, 100<<10))
+	}
+	left := newBudget()
+	views := []runView{newRunView(d, left), newRunView(d, left)}
+	var shown []string
+	bytes, spans := 0, 0
+	for i, v := range views {
+		for _, st := range v.Steps {
+			if (st.Left == runID) != (st.Text == nil) {
+				t.Errorf("run %d, attempt %d: output is shown: %v, left out: %q", i, st.Attempt, st.Text != nil, st.Left)
+			}
+			for _, o := range st.Text {
+				shown = append(shown, fmt.Sprintf("%d.%d", i, st.Attempt))
+				spans += len(o.Head)
+				for _, p := range o.Head {
+					bytes += len(p.Text)
+				}
+			}
 		}
 	}
-	if want := []bool{false, true, true, false}; !slices.Equal(left, want) {
-		t.Errorf("output is left out of %v, want %v", left, want)
+	if got, want := strings.Join(shown, " "), "0.16 0.17 0.18 0.19 0.20"; got != want {
+		t.Errorf("a page shows the output of run.attempt %s, want of %s", got, want)
+	}
+	if most := maxPageSpans + 2*len(shown); bytes > maxPageOutput || spans > most {
+		t.Errorf("a page shows %d bytes in %d pieces, want at most %d in %d", bytes, spans, maxPageOutput, most)
+	}
+	if last := views[0].Steps[19]; last.Text == nil || last.Text[0].Head[0].Class != "f1" {
+		t.Error("the newest attempt is shown without its colours, or not at all")
+	}
+}
+
+func TestAnswersCountAsOutput(t *testing.T) {
+	d := control.Detail{Run: control.Run{ID: runID, State: engine.Failed}}
+	for attempt := range 10 {
+		d.Steps = append(d.Steps, control.Step{Attempt: attempt + 1, Body: control.Bytes(strings.Repeat("x", 100<<10))})
+	}
+	shown := 0
+	for _, st := range newRunView(d, newBudget()).Steps {
+		if st.Answer != nil {
+			shown++
+		}
+	}
+	if shown != 5 {
+		t.Errorf("a page shows %d answers of 100 KiB, want 5", shown)
 	}
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,10 +23,10 @@ func (s *Server) changes() map[string]answer {
 		"runs/{id}/cancel":    s.change(s.cancel),
 		"runs/{id}/release":   s.change(s.release),
 		"runs/{id}/replay":    s.change(s.replayRun),
-		"pause":               s.change(s.pause),
-		"resume":              s.change(s.resume),
-		"arm":                 s.change(s.arm),
-		"disarm":              s.change(s.disarm),
+		"pause":               s.change(ofRule(s.pause)),
+		"resume":              s.change(ofRule(s.resume)),
+		"arm":                 s.change(ofRule(s.arm)),
+		"disarm":              s.change(ofRule(s.disarm)),
 		"accept":              s.change(s.accept),
 	}
 }
@@ -134,27 +135,34 @@ func (s *Server) release(r *http.Request) (done, error) {
 	return done{text: "the run goes"}, err
 }
 
-func (s *Server) pause(r *http.Request) (done, error) {
-	rule := r.PostForm.Get("rule")
-	_, err := s.desk.Pause(r.Context(), rule)
+// ofRule has something done to the rule that a form names, "" for all. One that has
+// lost the field does not mean all.
+func ofRule(do func(ctx context.Context, rule string) (done, error)) func(*http.Request) (done, error) {
+	return func(r *http.Request) (done, error) {
+		if !r.PostForm.Has("rule") {
+			return done{}, &control.Error{Status: http.StatusBadRequest, Msg: "the form does not say which rule it is for", Hint: "rule is its name, empty for all rules"}
+		}
+		return do(r.Context(), r.PostForm.Get("rule"))
+	}
+}
+
+func (s *Server) pause(ctx context.Context, rule string) (done, error) {
+	_, err := s.desk.Pause(ctx, rule)
 	return done{text: whose(rule) + " paused: events are kept, their runs wait"}, err
 }
 
-func (s *Server) resume(r *http.Request) (done, error) {
-	rule := r.PostForm.Get("rule")
-	_, err := s.desk.Resume(r.Context(), rule)
+func (s *Server) resume(ctx context.Context, rule string) (done, error) {
+	_, err := s.desk.Resume(ctx, rule)
 	return done{text: whose(rule) + " no longer paused"}, err
 }
 
-func (s *Server) arm(r *http.Request) (done, error) {
-	rule := r.PostForm.Get("rule")
-	_, err := s.desk.Arm(r.Context(), rule)
+func (s *Server) arm(ctx context.Context, rule string) (done, error) {
+	_, err := s.desk.Arm(ctx, rule)
 	return done{text: whose(rule) + " armed: the next run waits for your word"}, err
 }
 
-func (s *Server) disarm(r *http.Request) (done, error) {
-	rule := r.PostForm.Get("rule")
-	_, err := s.desk.Disarm(r.Context(), rule)
+func (s *Server) disarm(ctx context.Context, rule string) (done, error) {
+	_, err := s.desk.Disarm(ctx, rule)
 	return done{text: whose(rule) + " no longer armed"}, err
 }
 

@@ -179,7 +179,7 @@ func logShare(v, worst float64) float64 {
 	return max(0.03, math.Log(v/least)/math.Log(worst/least))
 }
 
-// ticks are the times that stand under a chart.
+// ticks are the times that stand under a chart, which ends now.
 func ticks(rates []control.Rate) []string {
 	const most = 5
 	if len(rates) == 0 {
@@ -190,10 +190,10 @@ func ticks(rates []control.Rate) []string {
 		layout = "Jan 2"
 	}
 	var all []string
-	for i := range most {
+	for i := range most - 1 {
 		all = append(all, rates[i*(len(rates)-1)/(most-1)].From.Local().Format(layout))
 	}
-	return all
+	return append(all, "now")
 }
 
 // num is a number of a drawing.
@@ -206,20 +206,30 @@ type meter struct {
 	Says string
 }
 
+// newMeter is one of bytes.
 func newMeter(used, whole int64) *meter {
+	m := share(float64(used), float64(whole))
+	if m == nil {
+		return nil
+	}
+	m.Says = fmt.Sprintf("%s of %s", size(used), size(whole))
+	if full := 0.9 * float64(whole); float64(used) > full {
+		m.Tone = toneWarn
+	}
+	return m
+}
+
+// share is a meter that says nothing yet; nil where there is no whole.
+func share(part, whole float64) *meter {
 	if whole <= 0 {
 		return nil
 	}
 	const least = 0.01 // to be seen at all
-	share := clamp(float64(used) / float64(whole))
-	if used > 0 {
-		share = max(share, least)
+	of := clamp(part / whole)
+	if part > 0 {
+		of = max(of, least)
 	}
-	m := &meter{W: num(share * chartWidth), Tone: toneInfo, Says: fmt.Sprintf("%s of %s", size(used), size(whole))}
-	if share > 0.9 {
-		m.Tone = toneWarn
-	}
-	return m
+	return &meter{W: num(of * chartWidth), Tone: toneInfo}
 }
 
 // lane is a step drawn beside the others of its run.

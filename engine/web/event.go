@@ -63,7 +63,8 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := newEventPage(d)
-	if p.Now = !d.Current; d.Current || r.URL.Query().Get("explain") == "now" {
+	p.Now = !d.Current
+	if r.Header.Get(liveHeader) == "" {
 		if err := s.explain(r.Context(), &p, control.ExplainQuery{Event: d.ID}); err != nil {
 			return err
 		}
@@ -151,14 +152,14 @@ func (s *Server) showEvent(w http.ResponseWriter, r *http.Request, p eventPage) 
 	if len(runs) > maxEventRuns {
 		runs, p.More = runs[:maxEventRuns], runs[maxEventRuns:]
 	}
+	left := newBudget()
 	for _, run := range runs {
 		d, err := s.desk.Show(r.Context(), run.ID)
 		if err != nil {
 			return err
 		}
-		p.Runs = append(p.Runs, newRunView(d))
+		p.Runs = append(p.Runs, newRunView(d, left))
 	}
-	trim(p.Runs)
 	title := "Event " + cut(p.Event.ID, 13)
 	return s.show(w, r, http.StatusOK, "event", frame{Title: title, Nav: "events"}, p)
 }
@@ -189,6 +190,12 @@ func (s *Server) explainEdited(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return s.inTurn(func(w http.ResponseWriter, r *http.Request) error {
+		return s.showEdited(w, r, data, same)
+	})(w, r)
+}
+
+func (s *Server) showEdited(w http.ResponseWriter, r *http.Request, data []byte, same bool) error {
 	d, err := s.desk.Event(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err

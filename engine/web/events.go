@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,10 +20,36 @@ type eventsPage struct {
 	Filter   eventFilter
 	Outcomes []engine.EventOutcome
 	Times    []timeChoice
-	Events   []control.EventRow
+	Events   []eventRow
 	Hint     string
 	Older    string // address of the next page, "" for none
 	Newest   string // address of the first one, "" on it
+}
+
+// eventRow is an event in a list.
+type eventRow struct {
+	control.EventRow
+	Bad engine.State // that a run of it came to; "": none failed
+}
+
+// eventRows looks at what came of events: one that started a run is no good news
+// where that failed.
+func (s *Server) eventRows(ctx context.Context, events []control.EventRow) ([]eventRow, error) {
+	rows := make([]eventRow, 0, len(events))
+	for _, e := range events {
+		row := eventRow{EventRow: e}
+		if e.Outcome == engine.EventStarted {
+			bad, err := s.desk.List(ctx, control.Query{Event: e.ID, States: []engine.State{engine.Failed, engine.Tripped}, Limit: 1})
+			if _, err := optional(ctx, err); err != nil { // it may be gone meanwhile
+				return nil, err
+			}
+			for _, run := range bad.Runs {
+				row.Bad = run.State
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // eventFilter is what a person asks for.
@@ -64,7 +91,10 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := eventsPage{Filter: f, Outcomes: engine.EventOutcomes(), Times: timeChoices(), Events: list.Events, Hint: list.Hint}
+	p := eventsPage{Filter: f, Outcomes: engine.EventOutcomes(), Times: timeChoices(), Hint: list.Hint}
+	if p.Events, err = s.eventRows(r.Context(), list.Events); err != nil {
+		return err
+	}
 	p.Older, p.Newest = turned("/events", q, list.Next)
 	return s.show(w, r, http.StatusOK, "events", frame{Title: "Events", Nav: "events"}, p)
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"html/template"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -22,9 +23,10 @@ func pageFuncs() template.FuncMap {
 		"plain": plain, "short": func(id string) string { return cut(id, 13) }, "cut": cut,
 		"tone": tone, "outcome": outcomeTone, "verdict": verdictTone, "stepTone": stepTone,
 		"mark": nodeMark, "nodeTone": nodeTone, "says": nodeSays, "open": isOpen,
-		"place": placeName,
-		"list":  func(s []string) string { return plain(strings.Join(s, ", ")) },
-		"pair":  func(a, b any) pair { return pair{a, b} },
+		"place":  placeName,
+		"linked": linked, "errorTone": errorTone, "decided": decided,
+		"list": func(s []string) string { return plain(strings.Join(s, ", ")) },
+		"pair": func(a, b any) pair { return pair{a, b} },
 	}
 }
 
@@ -219,6 +221,40 @@ func stepTone(s engine.StepState) string {
 		return toneWarn
 	}
 	return toneNone
+}
+
+// errorTone is the class of why a run, or its last attempt, ended: that it gave way
+// to another one is no error.
+func errorTone(r control.Run) string {
+	if isOpen(r) || tone(r.State) == toneBad {
+		return "error"
+	}
+	return "muted"
+}
+
+// decided is an outcome in words.
+func decided(o engine.Outcome) string {
+	if o == engine.NoMatch {
+		return "no match"
+	}
+	return string(o)
+}
+
+// reference is a part of a text, or the id of a run in it.
+type reference struct{ Text, Run string }
+
+// runInText is a run that a sentence of hookrun's own speaks of.
+var runInText = regexp.MustCompile(`\brun ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b`)
+
+// linked takes a sentence apart where it names runs.
+func linked(text string) []reference {
+	var all []reference
+	from := 0
+	for _, at := range runInText.FindAllStringSubmatchIndex(text, -1) {
+		all = append(all, reference{Text: plain(text[from:at[2]])}, reference{Run: text[at[2]:at[3]]})
+		from = at[3]
+	}
+	return append(all, reference{Text: plain(text[from:])})
 }
 
 // isOpen reports whether a run goes on, or may.

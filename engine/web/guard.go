@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"hookrun/engine/control"
 )
 
 // policy is the Content-Security-Policy of every answer: scripts and styles are
@@ -49,6 +51,26 @@ func (g *guard) protect(next http.Handler) http.Handler {
 func refuseForeign(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "another site asked for this: it is refused", http.StatusForbidden)
 }
+
+// opened lets nobody in while the dashboard is closed.
+func (s *Server) opened(next http.Handler) http.Handler {
+	if s.o.Closed == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		why := s.o.Closed()
+		switch {
+		case why == "" || strings.HasPrefix(r.URL.Path, "/assets/"):
+			next.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, "/api/"):
+			tellProgram(w, &control.Error{Status: http.StatusForbidden, Msg: "the dashboard is closed: " + why, Hint: closedHint})
+		default:
+			http.Error(w, "the dashboard is closed: "+why+"\nhint: "+closedHint, http.StatusForbidden)
+		}
+	})
+}
+
+const closedHint = `say admin: {token: "${env:ADMIN_TOKEN}"} in the rules file and start hookrun again; the command line works all the same`
 
 // secure sets what every answer says to the browser.
 func secure(h http.Header) {
@@ -116,5 +138,5 @@ func isPage(path string) bool {
 		return false
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return slices.Contains([]string{"", "login", "events", "runs", "rules", "status"}, first)
+	return slices.Contains([]string{"", "login", "events", "rejected", "runs", "rules", "status"}, first)
 }

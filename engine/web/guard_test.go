@@ -1,8 +1,9 @@
 package web
 
 import (
+	"fmt"
+	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -112,6 +113,35 @@ func TestWhoMayAsk(t *testing.T) {
 				t.Errorf("%s was refused and did %q all the same", tt.what, did)
 			}
 		})
+	}
+}
+
+func TestClosedDashboardLetsNobodyIn(t *testing.T) {
+	why := "a rule has run_as"
+	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusOK) })
+	desk := &fakeDesk{text: "x"}
+	s := newServer(t, Options{Desk: desk, API: api, Metrics: api, Closed: func() string { return why }})
+	for _, what := range []string{"GET /", "GET /login", "GET /events", "GET /metrics", "GET /api/v1/runs", "POST /api/v1/replay", "POST /ui/accept", "POST /ui/events/" + eventID + "/replay", "POST //ui/accept", "POST /assets/../ui/accept"} {
+		method, target, _ := strings.Cut(what, " ")
+		resp := ask(s, method, target, "hash=abc", nil)
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		redirected := resp.StatusCode == http.StatusTemporaryRedirect && strings.HasPrefix(target, "/assets/") // to where it is refused
+		if !redirected && (resp.StatusCode != http.StatusForbidden || !strings.Contains(string(text), why) || !strings.Contains(string(text), "ADMIN_TOKEN")) {
+			t.Errorf("%s is answered %d %q, want 403, why, and a hint", what, resp.StatusCode, text)
+		}
+	}
+	if did := desk.changes(); did != nil {
+		t.Errorf("the closed dashboard did %q", did)
+	}
+	if got := ask(s, http.MethodGet, "/assets/app.css", "", nil).StatusCode; got != http.StatusOK {
+		t.Errorf("an asset is answered %d, want 200", got)
+	}
+	why = ""
+	if got := ask(s, http.MethodGet, "/events", "", nil).StatusCode; got != http.StatusOK {
+		t.Errorf("once it is open a page is answered %d, want 200", got)
 	}
 }
 
@@ -241,31 +271,52 @@ func TestGuessingIsSlow(t *testing.T) {
 				t.Fatalf("wrong token %d is answered %d, want 403", i+1, got)
 			}
 		}
-		if got := logIn(s, token, "192.0.2.1:2").StatusCode; got != http.StatusTooManyRequests {
-			t.Errorf("after too many wrong tokens the right one is answered %d, want 429", got)
+		if got := logIn(s, "wrong", "192.0.2.1:2").StatusCode; got != http.StatusTooManyRequests {
+			t.Errorf("one more wrong token is answered %d, want 429", got)
 		}
-		bearer := func(r *http.Request) {
-			r.RemoteAddr = "192.0.2.1:3"
-			r.Header.Set("Authorization", "Bearer "+token)
+		bearer := func(given, remote string) int {
+			return ask(s, http.MethodGet, "/api/v1/runs", "", func(r *http.Request) {
+				r.RemoteAddr = remote
+				r.Header.Set("Authorization", "Bearer "+given)
+			}).StatusCode
 		}
-		if got := ask(s, http.MethodGet, "/api/v1/runs", "", bearer).StatusCode; got != http.StatusTooManyRequests {
-			t.Errorf("after too many wrong tokens a program's is answered %d, want 429", got)
+		if got := bearer("wrong", "192.0.2.1:3"); got != http.StatusTooManyRequests {
+			t.Errorf("one more wrong token of a program is answered %d, want 429", got)
 		}
-		if got := logIn(s, token, "192.0.2.2:1").StatusCode; got != http.StatusSeeOther {
-			t.Errorf("from elsewhere the right token is answered %d, want 303", got)
+		if got := bearer("wrong", "192.0.2.2:3"); got != http.StatusUnauthorized {
+			t.Errorf("a wrong token from elsewhere is answered %d, want 401", got)
 		}
 		time.Sleep(guessEvery)
-		if got := logIn(s, token, "192.0.2.1:4").StatusCode; got != http.StatusSeeOther {
-			t.Errorf("some time later the right token is answered %d, want 303", got)
+		if got := logIn(s, "wrong", "192.0.2.1:4").StatusCode; got != http.StatusForbidden {
+			t.Errorf("some time later a wrong token is answered %d, want 403", got)
 		}
 	})
+}
+
+// TestWrongTokensDoNotKeepTheRightOneOut: they may be of somebody else, at the same
+// address.
+func TestWrongTokensDoNotKeepTheRightOneOut(t *testing.T) {
+	s := newServer(t, Options{Desk: &fakeDesk{text: "x"}, API: http.NotFoundHandler(), Token: secretOf(token)})
+	for range 2 * guessesAhead {
+		logIn(s, "wrong", "192.0.2.1:1")
+	}
+	if got := logIn(s, token, "192.0.2.1:2").StatusCode; got != http.StatusSeeOther {
+		t.Errorf("after wrong tokens the right one is answered %d, want 303", got)
+	}
+	resp := ask(s, http.MethodGet, "/api/v1/runs", "", func(r *http.Request) {
+		r.RemoteAddr = "192.0.2.1:3"
+		r.Header.Set("Authorization", "Bearer "+token)
+	})
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("after wrong tokens a program's right one is answered %d, want what the API answers, 404", resp.StatusCode)
+	}
 }
 
 func TestGuessersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(secretOf(token), false)
 		for i := range 3 * maxGuessers {
-			l.right(httptest.DefaultRemoteAddr+string(rune('a'+i%7))+strings.Repeat("x", i), "wrong")
+			l.mayGuess(fmt.Sprintf("guesser %d", i))
 		}
 		if n := len(l.guessers); n > maxGuessers+1 {
 			t.Errorf("%d addresses are told apart, want at most %d and one for the others", n, maxGuessers)
@@ -274,7 +325,7 @@ func TestGuessersAreBounded(t *testing.T) {
 			t.Error("one more address may guess while too many do")
 		}
 		time.Sleep(time.Hour)
-		l.right("one more", "wrong")
+		l.mayGuess("one more")
 		if n := len(l.guessers); n > 2 {
 			t.Errorf("an hour later %d addresses are told apart, want those that are wrong now", n)
 		}

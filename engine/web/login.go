@@ -25,7 +25,7 @@ const (
 	sessionTime  = 7 * 24 * time.Hour
 	maxToken     = 4 << 10          // bytes of what is given for one
 	maxGuessers  = 1000             // addresses that are told apart
-	guessEvery   = 10 * time.Second // one of them may be wrong so often,
+	guessEvery   = 10 * time.Second // one of them is told that it is wrong so often,
 	guessesAhead = 5                // and so many times at once
 )
 
@@ -58,10 +58,11 @@ func (l *login) only(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		switch {
-		case bearer && !l.mayGuess(r.RemoteAddr):
-			tellProgram(w, &control.Error{Status: http.StatusTooManyRequests, Msg: "too many wrong tokens", Hint: "wait a minute"})
-		case bearer && l.right(r.RemoteAddr, given), !bearer && l.known(r):
+		case bearer && l.right(given), !bearer && l.known(r):
 			next.ServeHTTP(w, r)
+		case bearer && !l.mayGuess(r.RemoteAddr):
+			w.Header().Set("Retry-After", "60")
+			tellProgram(w, &control.Error{Status: http.StatusTooManyRequests, Msg: "too many wrong tokens", Hint: "wait a minute"})
 		case bearer || !isPage(r.URL.Path) && !strings.HasPrefix(r.URL.Path, "/ui/"):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="hookrun"`)
 			tellProgram(w, &control.Error{Status: http.StatusUnauthorized, Msg: "the token is missing or wrong", Hint: "Authorization: Bearer TOKEN, with that of admin: in the rules file"})
@@ -73,36 +74,40 @@ func (l *login) only(next http.Handler) http.Handler {
 	})
 }
 
+// brief closes the connections of those who may not come in, after each answer: there
+// are few, and they could hold them all.
+func (l *login) brief(next http.Handler) http.Handler {
+	if !l.asks {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !(bearer && l.right(given)) && !l.known(r) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func tellProgram(w http.ResponseWriter, err *control.Error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(err.Status)
 	_ = json.NewEncoder(w).Encode(err) // who hung up can't be told anything
 }
 
-// right compares what was given with the token, and counts it where it is wrong.
-func (l *login) right(remote, given string) bool {
+// right compares what was given with the token. Who was wrong before is heard all
+// the same: else anybody at an address could keep all others there out. A token is too
+// long to be found by trying.
+func (l *login) right(given string) bool {
 	sum := sha256.Sum256([]byte(given))
-	if subtle.ConstantTimeCompare(sum[:], l.token[:]) == 1 {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.guesser(remote).Allow()
-	return false
+	return subtle.ConstantTimeCompare(sum[:], l.token[:]) == 1
 }
 
-// mayGuess reports whether the address was not wrong too often.
+// mayGuess reports whether an address that was wrong is told so, and counts it.
 func (l *login) mayGuess(remote string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g, ok := l.guessers[addressOf(remote)]
-	if !ok && len(l.guessers) < maxGuessers {
-		return true
-	}
-	if !ok {
-		g = l.guesser(remote)
-	}
-	return g.Tokens() >= 1
+	return l.guesser(remote).Allow()
 }
 
 // guesser counts what an address has wrong. mu is held.
@@ -223,7 +228,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, local(r.URL.Query().Get("back")), http.StatusSeeOther)
 		return nil
 	}
-	return s.bare(w, http.StatusOK, "login", loginPage{Back: local(r.URL.Query().Get("back"))})
+	return s.bare(w, r, http.StatusOK, "login", loginPage{Back: local(r.URL.Query().Get("back"))})
 }
 
 func (s *Server) doLogin(w http.ResponseWriter, r *http.Request) error {
@@ -233,16 +238,16 @@ func (s *Server) doLogin(w http.ResponseWriter, r *http.Request) error {
 	page := loginPage{Back: local(r.PostForm.Get("back"))}
 	switch {
 	case !s.login.asks:
+	case s.login.right(strings.TrimSpace(r.PostForm.Get("token"))):
+		s.login.begin(w)
 	case !s.login.mayGuess(r.RemoteAddr):
 		w.Header().Set("Retry-After", "60")
 		page.Err = "Too many wrong tokens. Wait a minute."
-		return s.bare(w, http.StatusTooManyRequests, "login", page)
-	case !s.login.right(r.RemoteAddr, strings.TrimSpace(r.PostForm.Get("token"))):
+		return s.bare(w, r, http.StatusTooManyRequests, "login", page)
+	default:
 		s.log.Warn("wrong token for the dashboard", "remote", r.RemoteAddr)
 		page.Err = "This is not the token. It is that of admin: in the rules file."
-		return s.bare(w, http.StatusForbidden, "login", page)
-	default:
-		s.login.begin(w)
+		return s.bare(w, r, http.StatusForbidden, "login", page)
 	}
 	http.Redirect(w, r, page.Back, http.StatusSeeOther)
 	return nil

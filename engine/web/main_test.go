@@ -114,6 +114,9 @@ func (f *fakeDesk) List(_ context.Context, q control.Query) (control.List, error
 	if len(q.States) > 0 && q.States[0] == "nonsense" {
 		return control.List{}, &control.Error{Status: http.StatusBadRequest, Msg: `there is no state "nonsense"`, Hint: "the states are others"}
 	}
+	if q.Event != "" {
+		return control.List{Runs: []control.Run{f.one(engine.Failed)}}, f.err
+	}
 	return control.List{Runs: []control.Run{f.one(engine.Done), f.one(engine.Failed), f.one(engine.Running), f.one(engine.Queued)}, Next: 3}, f.err
 }
 
@@ -142,7 +145,7 @@ func (f *fakeDesk) Events(context.Context, control.EventQuery) (control.EventLis
 	if f.empty {
 		return control.EventList{Hint: f.text}, f.err
 	}
-	return control.EventList{Events: []control.EventRow{f.row()}, Next: 7}, f.err
+	return control.EventList{Events: []control.EventRow{f.row()}, Next: 7, Hint: f.text}, f.err
 }
 
 func (f *fakeDesk) Event(_ context.Context, id string) (control.EventDetail, error) {
@@ -167,6 +170,12 @@ func (f *fakeDesk) Explain(_ context.Context, q control.ExplainQuery) (*engine.R
 	}
 	var asked []engine.Explanation
 	for i, v := range f.verdicts() {
+		if f.old && i == 1 {
+			continue // the rule is gone
+		}
+		if f.old && i == 2 {
+			v.Outcome = engine.Matched
+		}
 		asked = append(asked, engine.Explanation{
 			Rule: v.Rule, Place: f.text, Verdict: v, Shadow: i == 0, When: f.tree(), Near: 0.5,
 			Runs: []engine.PlannedRun{*f.planned()},
@@ -174,6 +183,14 @@ func (f *fakeDesk) Explain(_ context.Context, q control.ExplainQuery) (*engine.R
 	}
 	asked = append(asked, engine.Explanation{Rule: f.text + " 4", Verdict: engine.Verdict{Rule: f.text + " 4", Outcome: engine.NoMatch}})
 	return &engine.Rehearsal{Event: eventID, BodyErr: f.text, Asked: asked}, nil
+}
+
+func (f *fakeDesk) Rejections(context.Context, control.RejectionQuery) (control.RejectionList, error) {
+	if f.empty {
+		return control.RejectionList{}, f.err
+	}
+	r := engine.Rejection{ID: eventID, Received: at(0), Source: f.text, Remote: f.text, Bucket: f.text, Method: f.text, Path: f.text, Headers: []string{f.text}, Size: 3, Reason: f.text, Likely: f.text}
+	return control.RejectionList{Rejections: []engine.Rejection{r}}, f.err
 }
 
 func (f *fakeDesk) Rates(_ context.Context, q control.RateQuery) (control.RateList, error) {
@@ -184,11 +201,15 @@ func (f *fakeDesk) Rates(_ context.Context, q control.RateQuery) (control.RateLi
 }
 
 func (f *fakeDesk) Status(context.Context) (control.Status, error) {
+	var refused *control.Refusal
+	if f.held {
+		refused = &control.Refusal{At: at(0), Problems: []control.RuleProblem{{Place: f.text, Rule: f.text, Msg: f.text, Hint: f.text}}, More: 2}
+	}
 	return control.Status{
 		Version: f.text, Since: at(0), Health: control.Health{OK: f.text == "", Reason: f.text}, Relay: f.text, Listen: f.text,
 		Store:   control.StoreInfo{Folder: f.text, Size: 1 << 20, Used: 1 << 19, KeepSize: 1 << 21, Events: 1234567, Runs: 7, KeepAge: 86400, Oldest: at(0), Newest: at(1)},
-		Summary: control.Summary{Since: at(0), Ended: map[engine.State]int64{engine.Done: 5}, Rejected: 1, Waiting: 2, Paused: control.Paused{All: f.held, Rules: []string{f.text}}, Relay: f.text},
-		Rules:   1, Held: f.held,
+		Summary: control.Summary{Since: at(0), Ended: map[engine.State]int64{engine.Done: 5}, Rejected: 1, Waiting: 2, Held: 3, Paused: control.Paused{All: f.held, Rules: []string{f.text}}, Relay: f.text},
+		Rules:   1, Held: f.held, Admin: f.text, Refused: refused,
 	}, nil
 }
 
@@ -290,7 +311,7 @@ func ask(s *Server, method, target, body string, change func(*http.Request)) *ht
 // allPages are addresses of every page that there is.
 func allPages() []string {
 	return []string{
-		"/", "/?range=1h", "/events", "/events?bucket=x&outcome=started&since=24h&before=9", "/events/" + eventID, "/events/" + eventID + "?explain=now",
+		"/", "/?range=1h", "/events", "/events?bucket=x&outcome=started&since=24h&before=9", "/events/" + eventID, "/rejected", "/rejected?bucket=x&since=24h",
 		"/runs", "/runs?rule=x&state=done&since=1h&range=7d&before=3", "/runs/" + runID, "/rules", "/status", "/nowhere", "/runs/none", "/events/none",
 	}
 }

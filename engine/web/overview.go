@@ -20,7 +20,7 @@ type overviewPage struct {
 	Range  timeRange
 	Ranges []timeRange
 	Chart  *chart
-	Events []control.EventRow
+	Events []eventRow
 	Runs   []control.Run
 	Held   []control.Run // that wait for a person
 	Armed  control.Armed
@@ -54,7 +54,10 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p.Events, p.Runs = events.Events, runs.Runs
+	p.Runs = runs.Runs
+	if p.Events, err = s.eventRows(ctx, events.Events); err != nil {
+		return err
+	}
 	if p.Armed, err = s.armed(ctx); err != nil {
 		return err
 	}
@@ -92,7 +95,7 @@ func tiles(s control.Status, rates control.RateList, r timeRange) []tile {
 	if sum.bad > 0 {
 		failed.Tone = toneBad
 	}
-	rejected := tile{Label: "rejected", Value: count(s.Summary.Rejected), Note: "since the start", Link: "/status"}
+	rejected := tile{Label: "rejected", Value: count(s.Summary.Rejected), Note: "since the start", Link: "/rejected"}
 	if s.Summary.Rejected > 0 {
 		rejected.Tone = toneWarn
 	}

@@ -89,6 +89,11 @@ type shown struct {
 	Page  any
 }
 
+// liveHeader is of requests by which app.js keeps a page as things are. It takes the
+// live parts alone, and what rules make of an event is none: to ask them again each
+// time would cost much.
+const liveHeader = "Hookrun-Live"
+
 // answer is a handler; its error becomes a page.
 type answer func(w http.ResponseWriter, r *http.Request) error
 
@@ -100,6 +105,44 @@ func (s *Server) page(a answer) http.Handler {
 		}
 	})
 }
+
+// inTurn has an answer made in turn: a page takes some MiB, and time, to make. Who
+// reads it slowly, or not at all, has nobody wait for that: it is sent afterwards.
+func (s *Server) inTurn(a answer) answer {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		made := unsent{header: w.Header()}
+		if err := s.make(&made, r, a); err != nil {
+			return err
+		}
+		if made.status != 0 {
+			w.WriteHeader(made.status)
+		}
+		_, _ = w.Write(made.body.Bytes()) // who hung up can't be told anything
+		return nil
+	}
+}
+
+func (s *Server) make(w *unsent, r *http.Request, a answer) error {
+	done, err := s.turns.Take(r.Context())
+	if err != nil {
+		return err
+	}
+	defer done()
+	return a(w, r)
+}
+
+// unsent is an answer that nothing was sent of yet.
+type unsent struct {
+	header http.Header
+	status int // 0: none was set
+	body   bytes.Buffer
+}
+
+func (u *unsent) Header() http.Header { return u.header }
+
+func (u *unsent) WriteHeader(status int) { u.status = status }
+
+func (u *unsent) Write(data []byte) (int, error) { return u.body.Write(data) }
 
 // errorPage is what is shown where something was wrong.
 type errorPage struct {
@@ -121,6 +164,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status < http.StatusBadRequest {
 		status = http.StatusInternalServerError
 	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", control.RetryAfter)
+	}
 	page := errorPage{status, said.Msg, said.Hint}
 	if err := s.show(w, r, status, "error", frame{Title: http.StatusText(status)}, page); err != nil {
 		s.log.Warn("a page of the dashboard failed", "path", r.URL.Path, "err", err)
@@ -139,21 +185,34 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name s
 			f.Status = &st
 		}
 	}
-	return s.bare(w, status, name, shown{f, page})
+	return s.bare(w, r, status, name, shown{f, page})
 }
 
 // bare sends what a template makes of data. It is made whole first, so that one
-// that fails is an error and no half of a page.
-func (s *Server) bare(w http.ResponseWriter, status int, name string, data any) error {
+// that fails is an error and no half of a page. It ends with who asked.
+func (s *Server) bare(w http.ResponseWriter, r *http.Request, status int, name string, data any) error {
 	t := s.pages.byName[name]
 	var text bytes.Buffer
-	if err := t.ExecuteTemplate(&text, name+".html", data); err != nil {
+	if err := t.ExecuteTemplate(whileAsked{r.Context().Err, &text}, name+".html", data); err != nil {
 		return fmt.Errorf("make the page %s: %w", name, err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(text.Bytes()) // who hung up can't be told anything
 	return nil
+}
+
+// whileAsked is a writer that fails once nobody waits for what is written.
+type whileAsked struct {
+	gone func() error // why nobody does
+	text *bytes.Buffer
+}
+
+func (w whileAsked) Write(data []byte) (int, error) {
+	if err := w.gone(); err != nil {
+		return 0, err
+	}
+	return w.text.Write(data)
 }
 
 // here is an address without what is said once.

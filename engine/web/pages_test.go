@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"hookrun/engine"
 	"hookrun/engine/control"
 )
 
@@ -95,7 +96,7 @@ func TestHostileTextsAreTextsOnEveryPage(t *testing.T) {
 	}
 	for _, payload := range payloads(t) {
 		desk.held, desk.armed = false, false
-		for _, page := range []string{"/", "/events", "/events/" + eventID, "/runs", "/runs/" + runID, "/rules", "/status", "/runs/none"} {
+		for _, page := range []string{"/", "/events", "/events/" + eventID, "/runs", "/runs/" + runID, "/rules", "/status", "/rejected", "/runs/none"} {
 			check(page, payload)
 		}
 		desk.held, desk.armed = true, true
@@ -190,19 +191,25 @@ func TestPagesAnswer(t *testing.T) {
 		{"overview of nothing", "/", &fakeDesk{empty: true}, 200, []string{"No event has come yet.", "Nothing has run yet.", "healthy"}},
 		{"unhealthy", "/", &fakeDesk{text: "the disk is full"}, 200, []string{"No events are taken.", "the disk is full"}},
 		{"paused and held", "/", &fakeDesk{text: "x", held: true}, 200, []string{"Everything is paused.", "New rules wait to be accepted."}},
-		{"events", "/events?bucket=deploys", &fakeDesk{text: "deploy"}, 200, []string{`value="deploys"`, "/events?before=7&amp;bucket=deploys", "older"}},
+		{"events", "/events?bucket=deploys", &fakeDesk{text: "deploy"}, 200, []string{`<span class="badge ok">started</span> <span class="badge bad">failed</span>`, `href="/rejected"`, `value="deploys"`, "/events?before=7&amp;bucket=deploys", "older"}},
 		{"no events", "/events?bucket=deplys", &fakeDesk{empty: true, text: "did you mean deploys?"}, 200, []string{"did you mean deploys?"}},
+		{"events that are not all", "/events?rule=deploy", &fakeDesk{text: "its condition failed on others"}, 200, []string{`<p class="muted">its condition failed on others</p>`}},
 		{"no such outcome", "/events?outcome=done", &fakeDesk{}, 400, []string{"there is no outcome &#34;done&#34;"}},
-		{"event", "/events/" + eventID, &fakeDesk{text: "word"}, 200, []string{"decided", "is not there", "not asked", "asked 3 times, true 1", "Replay with this body"}},
-		{"event of other rules", "/events/" + eventID, &fakeDesk{text: "word", old: true}, 200, []string{"The rules have changed since.", "Explain with the rules now"}},
+		{"event", "/events/" + eventID, &fakeDesk{text: "word"}, 200, []string{"decided", "is not there", "not asked", "was not asked then", "asked 3 times, true 1", "Replay with this body"}},
+		{"event of other rules", "/events/" + eventID, &fakeDesk{text: "word", old: true}, 200, []string{
+			"The rules have changed since. First stands what each decided then; the trees,", "now: matched", "now: gone", "was not asked then", "With the rules in force: word", "The rule is none of those in force.", `<ul class="tree">`,
+		}},
 		{"no such event", "/events/none", &fakeDesk{text: "hookrun events lists them"}, 404, []string{"there is no event none", "hookrun events lists them"}},
-		{"runs", "/runs", &fakeDesk{text: "deploy"}, 200, []string{"Durations, last 24 hours", "12s", "older"}},
+		{"runs", "/runs", &fakeDesk{text: "deploy"}, 200, []string{"Durations, last 24 hours", "12s", "older", `aria-label="7s; the longest here took `, "<span>now</span>"}},
 		{"no such state", "/runs?state=nonsense", &fakeDesk{}, 400, []string{"there is no state", "the states are others"}},
 		{"run", "/runs/" + runID, &fakeDesk{text: "word"}, 200, []string{"exit 1", "HTTP 200", "attempt 2", `<span class="f1">word</span>`, "10 B left out"}},
 		{"armed run", "/runs/" + runID, &fakeDesk{text: "word", armed: true}, 200, []string{"What it would do", "Run it", "Drop it", "depends on earlier steps"}},
 		{"rules", "/rules", &fakeDesk{text: "deploy"}, 200, []string{"Resume", "Disarm", "shadow", "off", "live", "in force", `class="add"`}},
+		{"rejected", "/rejected?bucket=deploys&since=24h", &fakeDesk{text: "another secret"}, 200, []string{`value="deploys"`, `<option value="24h" selected>`, "<strong>likely:</strong> another secret"}},
+		{"none rejected", "/rejected", &fakeDesk{empty: true}, 200, []string{"None was turned away."}},
+		{"rules that are refused", "/", &fakeDesk{text: "rules.yaml:3:5", held: true}, 200, []string{"The rules in the files are refused", "<code>rules.yaml:3:5</code> rule rules.yaml:3:5: rules.yaml:3:5 <span", "and 2 more: hookrun check lists them"}},
 		{"held rules", "/rules", &fakeDesk{text: "deploy", held: true}, 200, []string{"These rules wait to be accepted", `name="hash" value="abc"`, "Resume everything"}},
-		{"status", "/status", &fakeDesk{text: "word"}, 200, []string{"1\u202f234\u202f567", "1d", "512.0 KiB in use of 2.0 MiB"}},
+		{"status", "/status", &fakeDesk{text: "word"}, 200, []string{"1\u202f234\u202f567", "1d", "512.0 KiB in use of 2.0 MiB", "and 3 for a person", `<a href="/rejected">1</a>`, "<code>word</code>"}},
 		{"nowhere", "/nowhere", &fakeDesk{}, 404, []string{"there is no page /nowhere"}},
 	}
 	for _, tt := range tests {
@@ -237,15 +244,15 @@ func TestFormsChangeWhatTheyAreFor(t *testing.T) {
 		{"replay, body not edited", at("events/" + eventID + "/replay"), url.Values{"body": {"one\r\ntwo"}}, `replay event "` + eventID + `" run "" rule "": as it was`, "/events/"},
 		{"replay, body edited", at("events/" + eventID + "/replay"), url.Values{"body": {"one\r\nthree"}}, `replay event "` + eventID + `" run "" rule "": ` + "one\nthree", "/events/"},
 		{"pause", at("pause"), url.Values{"rule": {"deploy main"}, "back": {"/rules"}}, `pause "deploy main"`, "/rules?"},
-		{"pause all", at("pause"), nil, `pause ""`, "/?"},
+		{"pause all", at("pause"), url.Values{"rule": {""}}, `pause ""`, "/?"},
 		{"resume", at("resume"), url.Values{"rule": {"deploy main"}}, `resume "deploy main"`, "/?"},
 		{"arm", at("arm"), url.Values{"rule": {"deploy main"}}, `arm "deploy main"`, "/?"},
-		{"disarm", at("disarm"), nil, `disarm ""`, "/?"},
+		{"disarm", at("disarm"), url.Values{"rule": {""}}, `disarm ""`, "/?"},
 		{"accept", at("accept"), url.Values{"hash": {"abc"}}, "accept abc", "/?"},
-		{"back to another site", at("arm"), url.Values{"back": {"//evil.example/"}}, `arm ""`, "/?"},
-		{"back to a script", at("arm"), url.Values{"back": {"javascript:alert(1)"}}, `arm ""`, "/?"},
-		{"back to another site, by backslash", at("arm"), url.Values{"back": {`/\evil.example/`}}, `arm ""`, "/?"},
-		{"back to no page", at("arm"), url.Values{"back": {"/ui/arm"}}, `arm ""`, "/?"},
+		{"back to another site", at("arm"), url.Values{"rule": {""}, "back": {"//evil.example/"}}, `arm ""`, "/?"},
+		{"back to a script", at("arm"), url.Values{"rule": {""}, "back": {"javascript:alert(1)"}}, `arm ""`, "/?"},
+		{"back to another site, by backslash", at("arm"), url.Values{"rule": {""}, "back": {`/\evil.example/`}}, `arm ""`, "/?"},
+		{"back to no page", at("arm"), url.Values{"rule": {""}, "back": {"/ui/arm"}}, `arm ""`, "/?"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -275,6 +282,20 @@ func TestFormThatIsRefusedSaysWhy(t *testing.T) {
 	for _, want := range []string{`class="notice bad"`, "the run has finished", "hint: retry it"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestFormThatHasLostItsRuleIsNotForAll(t *testing.T) {
+	for _, what := range []string{"pause", "resume", "arm", "disarm"} {
+		desk := &fakeDesk{text: "x"}
+		s := newServer(t, Options{Desk: desk})
+		to := ask(s, http.MethodPost, "/ui/"+what, "back=%2Frules", nil).Header.Get("Location")
+		if got := desk.changes(); got != nil {
+			t.Errorf("%s without a rule had the desk do %q, want nothing", what, got)
+		}
+		if _, text := pageOf(t, s, to); !strings.Contains(text, "the form does not say which rule it is for") {
+			t.Errorf("%s without a rule: the page %s does not say why nothing was done", what, to)
 		}
 	}
 }
@@ -336,5 +357,35 @@ func TestFormThatIsTooLongIsRefused(t *testing.T) {
 		if resp.StatusCode != http.StatusRequestEntityTooLarge || desk.changes() != nil {
 			t.Errorf("%s: a form of %d bytes is answered %d and does %q, want 413 and nothing", target, most, resp.StatusCode, desk.changes())
 		}
+	}
+}
+
+// TestReasonsAreRedWhereSomethingFailed: that a run gave way to another one is none.
+func TestReasonsAreRedWhereSomethingFailed(t *testing.T) {
+	for state, want := range map[engine.State]string{
+		engine.Failed: "error", engine.Tripped: "error", engine.Queued: "error", engine.Running: "error", // of the attempt before
+		engine.Superseded: "muted", engine.Duplicate: "muted", engine.Skipped: "muted", engine.Cancelled: "muted", engine.Abandoned: "muted",
+	} {
+		if got := errorTone(control.Run{State: state}); got != want {
+			t.Errorf("why a run is %s has the class %s, want %s", state, got, want)
+		}
+	}
+}
+
+func TestRunsInSentencesAreLinked(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       []reference
+	}{
+		{"none", "waits for a place", []reference{{Text: "waits for a place"}}},
+		{"one", "5s, last for run " + runID + " of its lane", []reference{{Text: "5s, last for run "}, {Run: runID}, {Text: " of its lane"}}},
+		{"no id of a run", "key " + runID + "\x1b, run abc", []reference{{Text: "key " + runID + "\u241b, run abc"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := linked(tt.text); !slices.Equal(got, tt.want) {
+				t.Errorf("linked(%q) = %+v, want %+v", tt.text, got, tt.want)
+			}
+		})
 	}
 }

@@ -28,7 +28,7 @@ type stepView struct {
 	Text    []*output // what its command printed
 	Answer  *bodyView // of an HTTP call
 	New     bool      // its attempt has others before it
-	Left    bool      // what it printed is left out, as the page has too much of it
+	Left    string    // the run that it is of, where the page has no room for what it printed and did
 }
 
 // runPage is what /runs/{id} shows.
@@ -44,12 +44,11 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := runPage{View: newRunView(d), Event: d.Event, Planned: d.Planned, PlannedErr: d.PlannedErr}
-	trim([]runView{p.View})
+	p := runPage{View: newRunView(d, newBudget()), Event: d.Event, Planned: d.Planned, PlannedErr: d.PlannedErr}
 	return s.show(w, r, http.StatusOK, "run", frame{Title: "Run " + cut(d.Run.ID, 13), Nav: "runs"}, p)
 }
 
-func newRunView(d control.Detail) runView {
+func newRunView(d control.Detail, left *budget) runView {
 	v := runView{Run: d.Run, Element: plain(string(d.Element)), Verdict: d.Verdict, Again: d.Run.State.Finished()}
 	from, to := d.Run.Started, d.Run.Finished
 	for _, st := range d.Steps {
@@ -72,26 +71,54 @@ func newRunView(d control.Detail) runView {
 		sv.New, attempt = st.Attempt != attempt, st.Attempt
 		v.Steps = append(v.Steps, sv)
 	}
+	v.fill(left)
 	return v
 }
 
-// maxPageOutput bounds what commands printed of all runs on one page, in bytes.
-const maxPageOutput = 2 << 20
+// Bounds of what one page shows of steps, over all runs on it.
+const (
+	maxPageOutput = 512 << 10 // bytes of what they printed, were answered, and did
+	maxPageSpans  = 5000      // pieces of a colour each; from then on there are none
+	stepCost      = 256       // bytes that one takes by itself
+)
 
-// trim leaves out what commands printed once a page has enough of it.
-func trim(runs []runView) {
-	left := int64(maxPageOutput)
-	for _, run := range runs {
-		for i := range run.Steps {
-			st := &run.Steps[i]
-			for _, o := range st.Text {
-				left -= o.Total - o.Cut
-			}
-			if left < 0 && len(st.Text) > 0 {
-				st.Text, st.Left = nil, true
-			}
+// budget is what a page may still show.
+type budget struct{ bytes, spans int }
+
+func newBudget() *budget { return &budget{maxPageOutput, maxPageSpans} }
+
+// fill adds what steps printed and did, that of the newest attempt first, as long as
+// the page has room for it.
+func (v *runView) fill(left *budget) {
+	for i := range slices.Backward(v.Steps) {
+		v.Steps[i].fill(left, v.Run.ID)
+	}
+}
+
+func (v *stepView) fill(left *budget, run string) {
+	left.bytes -= stepCost + control.PlanSize(v.Plan)
+	for _, o := range []*output{newOutput(engine.Stdout, v.Stdout), newOutput(engine.Stderr, v.Stderr)} {
+		if o != nil {
+			v.Text = append(v.Text, o)
+			left.bytes -= o.size()
 		}
 	}
+	if len(v.Body) > 0 {
+		answer := newBodyView(v.Body, len(v.Body))
+		v.Answer = &answer
+		left.bytes -= len(answer.Text)
+	}
+	for _, f := range v.Outputs {
+		left.bytes -= len(f.Name) + len(f.Value)
+	}
+	if left.bytes < 0 && (v.Text != nil || v.Answer != nil || v.Outputs != nil || v.Plan != nil) {
+		v.Text, v.Answer, v.Outputs, v.Plan, v.Left = nil, nil, nil, nil, run
+	}
+	for _, o := range v.Text {
+		o.paint(left.spans)
+		left.spans -= len(o.Head) + len(o.Tail)
+	}
+	v.Stdout, v.Stderr, v.Body = control.Text{}, control.Text{}, nil // it can take 8 MiB, and was shown
 }
 
 // ended is when a step ended; of one that goes on, now.
@@ -116,14 +143,5 @@ func newStepView(st control.Step, from, to time.Time) stepView {
 		}
 		return 1
 	})
-	for _, o := range []*output{newOutput(engine.Stdout, st.Stdout), newOutput(engine.Stderr, st.Stderr)} {
-		if o != nil {
-			v.Text = append(v.Text, o)
-		}
-	}
-	if len(st.Body) > 0 {
-		answer := newBodyView(st.Body, len(st.Body))
-		v.Answer = &answer
-	}
 	return v
 }

@@ -81,8 +81,8 @@ func runRows(runs []control.Run) []runRow {
 	}
 	for i := range rows {
 		if rows[i].Took > 0 {
-			rows[i].Bar = newMeter(int64(rows[i].Took), int64(longest))
-			rows[i].Bar.Tone = tone(rows[i].State)
+			rows[i].Bar = share(float64(rows[i].Took), float64(longest))
+			rows[i].Bar.Tone, rows[i].Bar.Says = tone(rows[i].State), span(rows[i].Took)+"; the longest here took "+span(longest)
 		}
 	}
 	return rows

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 
 // Bounds of the server. Some people and their scripts talk to it.
 const (
-	maxConns       = 128      // connections at one time; further ones are closed
 	maxHeaderBytes = 32 << 10 //
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 30 * time.Second // of a whole request
@@ -38,20 +36,21 @@ type Options struct {
 	Token   engine.Secret // asked for before anything is shown; zero: nothing is asked for
 	Hosts   []string      // names that it is reached by, beside loopback ones
 	TLS     bool          // what comes in came over TLS: cookies say so
+	Closed  func() string // why nobody may come in now; nil, or "": who may does
 	Log     *slog.Logger  // nil: nothing is logged
 }
 
 // Server is the dashboard. Make one with New.
 type Server struct {
-	o       Options
-	desk    control.Desk
-	log     *slog.Logger
-	pages   *pages
-	guard   *guard
-	login   *login
-	said    *notices
-	open    atomic.Int64 // connections
-	refused atomic.Int64 // connections beyond maxConns
+	o     Options
+	desk  control.Desk
+	log   *slog.Logger
+	pages *pages
+	guard *guard
+	login *login
+	said  *notices
+	turns control.Turns // of making pages
+	conns *conns
 }
 
 //go:embed assets
@@ -72,6 +71,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, desk: o.Desk, log: o.Log, pages: p, said: newNotices()}
 	s.login = newLogin(o.Token, o.TLS)
 	s.guard = newGuard(o.Hosts, s.login.needed())
+	s.conns = newConns(s.login.needed(), s.log)
 	return s, nil
 }
 
@@ -79,9 +79,8 @@ func New(o Options) (*Server, error) {
 // flight may finish for 5 s. It leaves no goroutine behind. It returns nil after
 // ctx ended, else why it could not go on.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	var conns sync.WaitGroup
-	srv := s.httpServer(&conns)
-	defer conns.Wait()
+	srv := s.httpServer()
+	defer s.conns.wait()
 	defer srv.Close()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -96,13 +95,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.log.Debug("requests to the dashboard cut off", "after", stopTimeout, "err", err)
 	}
 	<-served
-	if n := s.refused.Load(); n > 0 {
-		s.log.Warn("too many connections to the dashboard at once", "refused", n, "most", maxConns)
-	}
 	return nil
 }
 
-func (s *Server) httpServer(conns *sync.WaitGroup) *http.Server {
+func (s *Server) httpServer() *http.Server {
 	return &http.Server{
 		Handler:           s.Handler(),
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -111,20 +107,7 @@ func (s *Server) httpServer(conns *sync.WaitGroup) *http.Server {
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ConnState: func(c net.Conn, state http.ConnState) {
-			// net/http itself does not wait for the goroutines that Close cut off.
-			switch state {
-			case http.StateNew:
-				conns.Add(1)
-				if s.open.Add(1) > maxConns {
-					s.refused.Add(1)
-					c.Close() // its goroutine finds out
-				}
-			case http.StateClosed, http.StateHijacked:
-				s.open.Add(-1)
-				conns.Done()
-			}
-		},
+		ConnState:         s.conns.change,
 	}
 }
 
@@ -138,19 +121,40 @@ func (s *Server) Handler() http.Handler {
 
 	inside := http.NewServeMux()
 	for pattern, show := range s.shows() {
-		inside.Handle(pattern, s.page(show))
+		inside.Handle(pattern, s.page(s.inTurn(show)))
 	}
 	for pattern, change := range s.changes() {
 		inside.Handle("POST /ui/"+pattern, s.page(change))
 	}
 	if s.o.API != nil {
-		inside.Handle("/api/", http.StripPrefix("/api", s.o.API))
+		api := http.StripPrefix("/api", s.o.API)
+		inside.Handle("/api/", api)
+		inside.Handle("GET /api/v1/watch", someWatch(api))
 	}
 	if s.o.Metrics != nil {
 		inside.Handle("GET /metrics", s.o.Metrics)
 	}
 	mux.Handle("/", s.login.only(inside))
-	return s.guard.protect(mux)
+	return s.guard.protect(s.opened(s.login.brief(mux)))
+}
+
+// maxWatching is how many watch over this port at one time. The others are left to
+// the command line: it would be refused while pages are open, or somebody sees to
+// that.
+const maxWatching = control.MaxWatchers - 8
+
+// someWatch lets some watch, the next when one of them has ended.
+func someWatch(next http.Handler) http.Handler {
+	var watching atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer watching.Add(-1)
+		if watching.Add(1) > maxWatching {
+			w.Header().Set("Retry-After", control.RetryAfter)
+			tellProgram(w, &control.Error{Status: http.StatusServiceUnavailable, Msg: fmt.Sprintf("%d watch already", maxWatching), Hint: "close a page of the dashboard; hookrun tail has room of its own"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // shows are the pages, by pattern.
@@ -160,6 +164,7 @@ func (s *Server) shows() map[string]answer {
 		"GET /events":           s.events,
 		"GET /events/{id}":      s.event,
 		"GET /events/{id}/body": s.body,
+		"GET /rejected":         s.rejected,
 		"GET /runs":             s.runs,
 		"GET /runs/{id}":        s.run,
 		"GET /rules":            s.rules,

@@ -7,8 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+
+	"hookrun/engine/control"
 )
 
 // serveOn serves until stop is called, which gives what Serve returned.
@@ -88,7 +93,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	if got := s.refused.Load(); got != 1 {
+	if got := s.conns.refused; got != 1 {
 		t.Errorf("%d connections were refused, want 1", got)
 	}
 }
@@ -130,6 +135,49 @@ func TestAssetsMayBeKept(t *testing.T) {
 	for _, path := range []string{"/assets/none.js", "/assets/..%2fdoc.go", "/assets/"} {
 		if got := ask(s, http.MethodGet, path, "", nil).StatusCode; got != http.StatusNotFound {
 			t.Errorf("%s is answered %d, want 404", path, got)
+		}
+	}
+}
+
+func TestPagesLeaveRoomForOthersToWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-end })
+		h := newServer(t, Options{Desk: &fakeDesk{}, API: api}).Handler()
+		watch := func() int {
+			r := httptest.NewRequest(http.MethodGet, "/api/v1/watch", nil)
+			r.Host = "localhost"
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Code
+		}
+		var wg sync.WaitGroup
+		for range maxWatching {
+			wg.Go(func() {
+				if got := watch(); got != http.StatusOK {
+					t.Errorf("one who watches is answered %d, want 200", got)
+				}
+			})
+		}
+		synctest.Wait()
+		if got := watch(); got != http.StatusServiceUnavailable || maxWatching >= control.MaxWatchers {
+			t.Errorf("with %d of %d watching over the port one more is answered %d, want 503 and room for others", maxWatching, control.MaxWatchers, got)
+		}
+		close(end)
+		wg.Wait()
+		if got := watch(); got != http.StatusOK {
+			t.Errorf("once they have ended one is answered %d, want 200", got)
+		}
+	})
+}
+
+// TestEveryPageIsOne: else nobody is led to it from elsewhere, or to the login
+// before it.
+func TestEveryPageIsOne(t *testing.T) {
+	for pattern := range newServer(t, Options{Desk: &fakeDesk{}}).shows() {
+		_, path, ok := strings.Cut(pattern, " ")
+		if path = strings.TrimSuffix(path, "{$}"); ok && isPage(path) == strings.HasSuffix(path, "/body") {
+			t.Errorf("isPage(%s) = %v", path, isPage(path))
 		}
 	}
 }

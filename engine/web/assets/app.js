@@ -161,7 +161,8 @@
   // few connections to one host, and many tabs.
   function live() {
     const word = document.querySelector(".live");
-    const least = 300, apart = 1000; // ms from a notice to asking, and between two times of asking
+    const least = 300; // ms from a notice to asking
+    let apart = 1000; // ms between two times of asking; more where the answer takes long
     let source, timer, last = 0, asking = false, again = false;
     const say = (state, text) => {
       if (!word) return;
@@ -179,8 +180,9 @@
       asking = true;
       last = Date.now();
       try {
-        const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error", cache: "no-store" });
+        const answer = await fetch(location.href, { headers: { Accept: "text/html", "Hookrun-Live": "1" }, redirect: "error", cache: "no-store" });
         if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html"));
+        apart = Math.max(1000, 5 * (Date.now() - last));
       } catch { /* it is asked again with the next notice */ }
       asking = false;
       if (again) { again = false; soon(); }
@@ -193,7 +195,7 @@
         say("lost", "not live");
         if (source.readyState === EventSource.CLOSED) { stop(); setTimeout(() => { if (!document.hidden) start(); }, 5000); }
       });
-      for (const kind of ["event", "run", "rejected", "rules", "health", "missed"]) source.addEventListener(kind, soon);
+      for (const kind of ["event", "run", "rejected", "rules", "refused", "health", "missed"]) source.addEventListener(kind, soon);
     };
     const stop = () => { if (source) source.close(); source = undefined; };
     document.addEventListener("visibilitychange", () => {
