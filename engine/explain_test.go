@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -231,14 +230,6 @@ func TestExplain(t *testing.T) {
 			}
 		})
 	}
-}
-
-func manyFields() string {
-	fields := make([]string, maxShownKeys+1)
-	for i := range fields {
-		fields[i] = fmt.Sprintf(`"k%d":1`, i)
-	}
-	return "{" + strings.Join(fields, ",") + "}"
 }
 
 // TestExplainDecides: what is marked is what somebody has to look at, and misses

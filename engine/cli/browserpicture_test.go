@@ -85,7 +85,7 @@ func testBrowserPictures(t *testing.T, browser context.Context) {
 	// What is wrong stands on the pages, too: a sender that is not known, rules that
 	// are held, others that are refused.
 	s.stranger(t)
-	s.edit(t, "on_reload: {confirm_if_changes_over: 1}\n"+strings.Replace(pictureRules, `body.ref == "refs/heads/main"`, `body.ref != ""`, 1), "rules are held")
+	s.edit(t, "on_reload: {confirm_if_changes_over: 0}\n"+strings.Replace(pictureRules, `body.ref == "refs/heads/main"`, `body.ref != ""`, 1), "rules are held")
 	b.looks(s, []pageName{{"rejected", "/rejected"}, {"rules-held", "/rules"}})
 	s.edit(t, strings.Replace(pictureRules, "when:", "wen:", 1), "rules are refused")
 	b.looks(s, []pageName{{"overview-refused", "/"}})
@@ -117,25 +117,40 @@ func (s *site) edit(t *testing.T, text, said string) {
 	if err := os.WriteFile(filepath.Join(s.dir, "rules.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for !strings.Contains(s.log.String(), said) {
-		wait(t, 10*time.Millisecond)
-		if t.Context().Err() != nil {
-			t.Fatal(s.log)
+		if ctx.Err() != nil {
+			t.Fatalf("the log does not come to %q:\n%s", said, s.log)
 		}
+		wait(t, 10*time.Millisecond)
 	}
 }
 
 // pageName is the name of a picture, and the page that it is of.
 type pageName struct{ name, path string }
 
+// pageLook is a way in which pages are looked at.
+type pageLook struct {
+	name, scheme string
+	width        int64
+}
+
+// pageLooks are all ways where the pictures are kept, or CI wants them, else the
+// one in which a page is most easily too wide: each takes seconds.
+func pageLooks() []pageLook {
+	narrow := pageLook{"narrow", "light", 390}
+	if *screenshots == "" && !inCI() {
+		return []pageLook{narrow}
+	}
+	return []pageLook{{"light", "light", 1280}, {"dark", "dark", 1280}, narrow}
+}
+
 // looks keeps what pages look like, and none of them may be wider than its window.
 func (b *tab) looks(s *site, pages []pageName) {
 	b.t.Helper()
 	dir := cmp.Or(*screenshots, b.t.ArtifactDir())
-	for _, look := range []struct {
-		name, scheme string
-		width        int64
-	}{{"light", "light", 1280}, {"dark", "dark", 1280}, {"narrow", "light", 390}} {
+	for _, look := range pageLooks() {
 		b.look(look.scheme, look.width, 900)
 		for _, page := range pages {
 			b.open(s.admin + page.path)

@@ -211,7 +211,7 @@ func TestRunsPrints(t *testing.T) {
 		Since: day("10:00:00"), Waiting: 4, Held: 2, Paused: control.Paused{Rules: []string{"heal"}},
 		Ended: map[engine.State]int64{engine.Failed: 2, engine.Done: 7, engine.Skipped: 0},
 	}
-	const asJSON = `{"id":"aaaaaa1","seq":0,"event":"","rule":"<a> \u001b[2J` + "\u009b\U000e0001" + `","state":"done","attempts":0,"created":"2026-07-01T00:00:00Z"}` + "\n"
+	const asJSON = `{"id":"aaaaaa1","seq":0,"event":"","rule":"<a> \u001b[2J\u009b\udb40\udc01","state":"done","attempts":0,"created":"2026-07-01T00:00:00Z"}` + "\n"
 	for _, tt := range []struct {
 		name        string
 		o           listOptions
@@ -224,7 +224,7 @@ func TestRunsPrints(t *testing.T) {
 			"", "hookrun: there are no such runs\nhookrun: hint: did you mean \"y\"?\n"},
 		{"JSON", listOptions{filterFlags: filterFlags{json: true}}, fakeDesk{pages: []control.List{{Runs: []control.Run{hostile, hostile}}}}, false, asJSON + asJSON, ""},
 		{"JSON on a terminal", listOptions{filterFlags: filterFlags{json: true}}, fakeDesk{pages: []control.List{{Runs: []control.Run{hostile}}}}, true,
-			strings.Replace(asJSON, "\u009b\U000e0001", `\u009b\udb40\udc01`, 1), ""},
+			asJSON, ""},
 		{"summary", listOptions{summary: true}, fakeDesk{summary: summary}, false,
 			"ended since 2026-07-01 10:00:00: 7 done, 2 failed\nwaiting: 4\nheld: 2, hookrun arm lists what waits for a person\npaused: heal\n", "hookrun: there are no such runs\n"},
 		{"summary of nothing", listOptions{summary: true}, fakeDesk{summary: control.Summary{Since: day("10:00:00")}}, false,

@@ -98,7 +98,7 @@ func (s *nodeStats) lookAround(path string, ev *engine.Event) {
 	}
 }
 
-var segment = regexp.MustCompile("^(?:\\??\\.?\\[[^\\]]*\\]|\\??\\.?\\w+)")
+var segment = regexp.MustCompile(`^(?:\??\.?\[[^\]]*\]|\??\.?\w+)`)
 
 // split takes a path apart: body, .a, ["b-c"]. It returns nil where it can't.
 func split(path string) []string {

@@ -18,7 +18,7 @@ import (
 // Secrets are the values of keys that are there for them and of headers and
 // variables with such a name; besides, in any text and comment, what looks like
 // one: in the query, the path or before the host of a URL, or behind a name and a
-// colon. known are those of the first kind.
+// colon. known are those of the first kind and of URLs.
 func Conceal(f File, hide func(secret string) string) (text string, known []engine.Secret) {
 	src, problem := newSource(f)
 	if problem != nil {
@@ -28,10 +28,11 @@ func Conceal(f File, hide func(secret string) string) (text string, known []engi
 	if root, problem := src.parse(rulesKind()); problem == nil {
 		c.node(root, false)
 	}
+	c.urls()
 	for _, s := range c.spans {
 		known = append(known, engine.NewSecret(s.secret))
 	}
-	c.looks()
+	c.named()
 	return c.text(hide), known
 }
 
@@ -41,7 +42,7 @@ func Conceal(f File, hide func(secret string) string) (text string, known []engi
 const minWritten = 8
 
 // written takes for secrets what is written out where one stands: in headers and
-// variables with such a name, of which nothing else says that they are.
+// variables with such a name, and in URLs. Nothing else says that they are.
 func (l *loader) written(files []File) {
 	for _, f := range files {
 		_, known := Conceal(f, func(string) string { return "" })
@@ -149,16 +150,24 @@ var (
 	urlUser     = regexp.MustCompile(`://([^/\s"'@:{$*]{16,})@`)
 	urlQuery    = regexp.MustCompile(`[?&]([^=&\s"'#]+)=([^&\s"'#{$*][^&\s"'#]*)`)
 	urlText     = regexp.MustCompile(`https?://[^\s"'?#]+`)
+	longHex     = regexp.MustCompile(`^[0-9a-f]{32,}$`)
 	urlSegment  = regexp.MustCompile(`/([A-Za-z0-9_-]{20,})`)
 )
 
-// looks takes in what looks like a secret.
-func (c *concealer) looks() {
-	for _, re := range []*regexp.Regexp{namedSecret, urlPassword, urlUser} {
+// named takes in what stands behind the name of a secret.
+func (c *concealer) named() {
+	for _, m := range namedSecret.FindAllStringSubmatchIndex(c.src.text, -1) {
+		if !schemeAlone.MatchString(c.src.text[m[2]:m[3]]) { // before a reference
+			c.looksSo(m[2], m[3])
+		}
+	}
+}
+
+// urls takes in what looks like a secret in a URL.
+func (c *concealer) urls() {
+	for _, re := range []*regexp.Regexp{urlPassword, urlUser} {
 		for _, m := range re.FindAllStringSubmatchIndex(c.src.text, -1) {
-			if !schemeAlone.MatchString(c.src.text[m[2]:m[3]]) { // before a reference
-				c.looksSo(m[2], m[3])
-			}
+			c.looksSo(m[2], m[3])
 		}
 	}
 	for _, m := range urlQuery.FindAllStringSubmatchIndex(c.src.text, -1) {
@@ -168,11 +177,18 @@ func (c *concealer) looks() {
 	}
 	for _, u := range urlText.FindAllStringIndex(c.src.text, -1) {
 		for _, m := range urlSegment.FindAllStringSubmatchIndex(c.src.text[u[0]:u[1]], -1) {
-			if from, to := u[0]+m[2], u[0]+m[3]; strings.ContainsAny(c.src.text[from:to], "0123456789") {
-				c.looksSo(from, to) // a name of that length has no digits
+			if from, to := u[0]+m[2], u[0]+m[3]; isRandom(c.src.text[from:to]) {
+				c.looksSo(from, to)
 			}
 		}
 	}
+}
+
+// isRandom reports whether a part of a path that is long looks as nobody would name
+// a thing.
+func isRandom(text string) bool {
+	const digits, lower, upper = "0123456789", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	return strings.ContainsAny(text, digits) && (strings.ContainsAny(text, lower) && strings.ContainsAny(text, upper) || longHex.MatchString(text))
 }
 
 func (c *concealer) looksSo(from, to int) {

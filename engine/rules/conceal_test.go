@@ -28,6 +28,7 @@ func TestConceal(t *testing.T) {
 		{"the query of a URL", "http: https://x.example/a?room=1&key=abc&x=2\n", "http: https://x.example/a?room=1&key=***&x=2\n"},
 		{"before the host of a URL", "http: https://me:abc@x.example/\n", "http: https://me:***@x.example/\n"},
 		{"the path of a URL", "http: https://hooks.slack.com/services/T0/B0/aBcDeFgH1jKlMnOpQrStUvWx\n", "http: https://hooks.slack.com/services/T0/B0/***\n"},
+		{"a name in the path of a URL", "http: https://git.example/team/a-long-name-of-2024/deploy\n", "http: https://git.example/team/a-long-name-of-2024/deploy\n"},
 		{"an argument", `exec: [curl, -H, "Authorization: Bearer abc", --token=abc, "$TOKEN"]` + "\n", `exec: [curl, -H, "Authorization: Bearer ***", --token=***, "$TOKEN"]` + "\n"},
 		{"a comment", "# secret: hunter2 until May\nname: a\n", "# secret: *** until May\nname: a\n"},
 		{"a condition", "when: body.token == 'abc' && body.secret != nil\n", "when: body.token == 'abc' && body.secret != nil\n"},
@@ -51,7 +52,7 @@ func TestWrittenSecretsAreMasked(t *testing.T) {
     bucket: b
     verify: none
     actions:
-      - http: https://chat.example/
+      - http: https://chat.example/?key=key-of-the-url-1&room=room-of-mine-1
         headers: {Authorization: "Bearer header-token-1", X-Api-Key: short, X-Event: an-event-of-mine}
       - exec: [make]
         env: {API_TOKEN: "variable-token-1", MODE: production-1}
@@ -60,8 +61,8 @@ func TestWrittenSecretsAreMasked(t *testing.T) {
 	if g == nil {
 		t.Fatal(problems)
 	}
-	const said = "Bearer header-token-1, header-token-1, variable-token-1, short, an-event-of-mine, production-1"
-	if got, want := g.Rules.Mask(said), "***, ***, ***, short, an-event-of-mine, production-1"; got != want {
+	const said = "Bearer header-token-1, header-token-1, variable-token-1, key-of-the-url-1, room-of-mine-1, short, an-event-of-mine, production-1"
+	if got, want := g.Rules.Mask(said), "***, ***, ***, ***, room-of-mine-1, short, an-event-of-mine, production-1"; got != want {
 		t.Errorf("Mask = %q, want %q", got, want)
 	}
 }

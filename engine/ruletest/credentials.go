@@ -2,6 +2,8 @@ package ruletest
 
 import (
 	"fmt"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -25,6 +27,52 @@ func withoutCredentials(ev *engine.Event) (shown *engine.Event, where []string) 
 		where = append(where, "the query")
 	}
 	return &e, slices.Compact(where)
+}
+
+// withoutThem are runs of an event with its credentials masked in what came out of
+// their steps: a command may have printed them. Plans are kept without.
+func withoutThem(runs []PastRun, ev *engine.Event) []PastRun {
+	set := engine.NewRuleSet(nil, "")
+	set.Secrets = credentialsOf(ev)
+	var all []PastRun
+	for _, r := range runs {
+		one := PastRun{Run: r.Run}
+		for _, s := range r.Steps {
+			one.Steps = append(one.Steps, withMasked(set, s))
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// credentialsOf are the values in the header and the query of an event that prove
+// who sent it.
+func credentialsOf(ev *engine.Event) (all []engine.Secret) {
+	query, _ := url.ParseQuery(ev.Query) // of what is wrong in it nothing is known
+	for _, from := range []map[string][]string{ev.Header, query} {
+		for name, values := range from {
+			for _, v := range values {
+				if engine.IsCredential(name) {
+					_, token, _ := strings.Cut(v, " ") // behind Bearer
+					all = append(all, engine.NewSecret(v), engine.NewSecret(token))
+				}
+			}
+		}
+	}
+	return all
+}
+
+func withMasked(set *engine.RuleSet, s *engine.StepResult) *engine.StepResult {
+	one := *s
+	for _, text := range []*engine.Text{&one.Stdout, &one.Stderr} {
+		text.Head, text.Tail = []byte(set.Mask(string(text.Head))), []byte(set.Mask(string(text.Tail)))
+	}
+	one.Err, one.Output.Body = set.Mask(s.Err), set.Mask(s.Output.Body)
+	one.Output.Outputs = maps.Clone(s.Output.Outputs)
+	for name, value := range one.Output.Outputs {
+		one.Output.Outputs[name] = set.Mask(value)
+	}
+	return &one
 }
 
 // maskedNote says in a test what is masked in it and, of the rules that were asked,

@@ -47,6 +47,7 @@ type RecordOptions struct {
 // event what they made of it then.
 func Record(w io.Writer, p Past, o RecordOptions) error {
 	shownEvent, where := withoutCredentials(p.Event)
+	p.Runs = withoutThem(p.Runs, p.Event)
 	note := maskedNote(o.Rules, p, shownEvent, where)
 	if note != "" && o.Note != nil {
 		o.Note(note)

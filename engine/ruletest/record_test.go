@@ -175,7 +175,7 @@ func TestARecordedTestPasses(t *testing.T) {
 // TestRecordMasksCredentials: of a header and the query nobody gets what proves who
 // sent the event, in actions neither; and the test says whether it passes so.
 func TestRecordMasksCredentials(t *testing.T) {
-	const does = ", actions: [{exec: [echo, '{{ headers[\"X-Gitlab-Token\"] }}', '{{ query.access_token }}']}]}"
+	const does = ", actions: [{exec: [echo, '{{ headers[\"X-Gitlab-Token\"] }}', '{{ query.access_token }}']}, {exec: [make]}]}"
 	event := &engine.Event{
 		ID: "e", Received: time.Unix(1, 0), Bucket: "b", Method: "POST", Path: "/", Query: "a=1&access_token=of-the-query",
 		Header: http.Header{"X-Gitlab-Token": {"of-the-header"}, "X-Api-Key": {"of-the-key"}, "X-Event-Key": {"push"}},
@@ -190,14 +190,16 @@ func TestRecordMasksCredentials(t *testing.T) {
 			set := loadText(t, "rules: ["+tt.rule+"]").Rules
 			var text bytes.Buffer
 			note := ""
-			err := Record(&text, happened(set, event), RecordOptions{Rules: set, Note: func(text string) { note = text }})
+			past := happened(set, event)
+			past.Runs[0].Steps[0].Stdout = engine.Text{Head: []byte("got of-the-header and of-the-query")}
+			err := Record(&text, past, RecordOptions{Rules: set, Note: func(text string) { note = text }})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if note != tt.note || !strings.Contains(text.String(), "\n# "+tt.note+"\n") {
 				t.Errorf("note = %q\nwant   %q in\n%s", note, tt.note, text.String())
 			}
-			if strings.Contains(text.String(), "of-the") || !strings.Contains(text.String(), "X-Gitlab-Token: '***'") || !strings.Contains(text.String(), "X-Event-Key: push") {
+			if strings.Contains(text.String(), "of-the") || !strings.Contains(text.String(), "X-Gitlab-Token: '***'") || !strings.Contains(text.String(), "X-Event-Key: push") || !strings.Contains(text.String(), "stdout: got *** and ***") {
 				t.Errorf("credentials stand in the test, or it has no headers:\n%s", text.String())
 			}
 		})

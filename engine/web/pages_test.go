@@ -207,7 +207,7 @@ func TestPagesAnswer(t *testing.T) {
 		{"rules", "/rules", &fakeDesk{text: "deploy"}, 200, []string{"Resume", "Disarm", "shadow", "off", "live", "in force", `class="add"`}},
 		{"rejected", "/rejected?bucket=deploys&since=24h", &fakeDesk{text: "another secret"}, 200, []string{`value="deploys"`, `<option value="24h" selected>`, "<strong>likely:</strong> another secret"}},
 		{"none rejected", "/rejected", &fakeDesk{empty: true}, 200, []string{"None was turned away."}},
-		{"rules that are refused", "/", &fakeDesk{text: "rules.yaml:3:5", held: true}, 200, []string{"The rules in the files are refused", "<code>rules.yaml:3:5</code> rule rules.yaml:3:5: rules.yaml:3:5 <span", "and 2 more: hookrun check lists them"}},
+		{"rules that are refused", "/", &fakeDesk{text: "rules.yaml:3:5", held: true}, 200, []string{"The rules in the files are refused", "<code>rules.yaml:3:5</code> rule rules.yaml:3:5: rules.yaml:3:5<br><span", "and 2 more: hookrun check lists them"}},
 		{"held rules", "/rules", &fakeDesk{text: "deploy", held: true}, 200, []string{"These rules wait to be accepted", `name="hash" value="abc"`, "Resume everything"}},
 		{"status", "/status", &fakeDesk{text: "word"}, 200, []string{"1\u202f234\u202f567", "1d", "512.0 KiB in use of 2.0 MiB", "and 3 for a person", `<a href="/rejected">1</a>`, "<code>word</code>"}},
 		{"nowhere", "/nowhere", &fakeDesk{}, 404, []string{"there is no page /nowhere"}},
