@@ -382,9 +382,10 @@ func printHeld(ctx context.Context, out screen, data string) error {
 func printHeldRules(out screen, held *control.Generation) {
 	out.line(fmt.Sprintf("held  %s  %s  %s", clock(held.At), shortHash(held.Hash), printable(strings.Join(held.Files, " "))))
 	out.line("      " + printable(held.Why))
-	if held.Changes == nil {
+	switch {
+	case held.Changes == nil:
 		out.line("      what they would have decided otherwise can't be told")
-	} else {
+	case held.Changes.Events > 0: // else nothing was asked about: the reason says all
 		printChanges(out, held.Changes)
 	}
 }

@@ -57,8 +57,8 @@ func (c *Client) Explain(ctx context.Context, q ExplainQuery) (*engine.Rehearsal
 // ErrWatchEnded says that hookrun has ended, or ended a Watch.
 var ErrWatchEnded = errors.New("hookrun has ended")
 
-// maxNotice bounds the JSON of one Notice, in bytes: a generation of rules comes
-// with its differences.
+// maxNotice bounds the JSON of one Notice, in bytes: new rules come with what they
+// would have decided otherwise.
 const maxNotice = 16 << 20
 
 // Watch implements History.

@@ -80,7 +80,7 @@ func newChart(list control.RateList, r timeRange) *chart {
 		events, runs, bad = events+rate.Events, runs+b.all(), bad+b.bad
 	}
 	c.Max = count(most)
-	c.Says = fmt.Sprintf("%s events and %s runs in the %s, of which %s failed", count(events), count(runs), r.Title, count(bad))
+	c.Says = fmt.Sprintf("in the %s: events %s, runs %s, of which failed %s", r.Title, count(events), count(runs), count(bad))
 	points := make([]string, 0, len(list.Rates))
 	width := chartWidth / float64(max(1, len(list.Rates)))
 	for i, rate := range list.Rates {

@@ -187,7 +187,7 @@ func TestPagesAnswer(t *testing.T) {
 		status       int
 		want         []string
 	}{
-		{"overview", "/", &fakeDesk{text: "deploy"}, 200, []string{"Overview", "1.0 MiB", "Waits for you", "4 events and 7 runs in the last 24 hours, of which 1 failed"}},
+		{"overview", "/", &fakeDesk{text: "deploy"}, 200, []string{"Overview", "1.0 MiB", "Waits for you", "in the last 24 hours: events 4, runs 7, of which failed 1"}},
 		{"overview of nothing", "/", &fakeDesk{empty: true}, 200, []string{"No event has come yet.", "Nothing has run yet.", "healthy"}},
 		{"unhealthy", "/", &fakeDesk{text: "the disk is full"}, 200, []string{"No events are taken.", "the disk is full"}},
 		{"paused and held", "/", &fakeDesk{text: "x", held: true}, 200, []string{"Everything is paused.", "New rules wait to be accepted."}},
