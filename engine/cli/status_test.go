@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,10 +136,11 @@ aaaaaa1  queued  a     2026-07-01 10:00:00  0            held
 // control socket.
 func TestChangesOfHealthAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		now := control.Health{OK: true}
+		var now atomic.Pointer[control.Health]
+		now.Store(&control.Health{OK: true})
 		r := &running{
 			log: slog.New(slog.DiscardHandler), options: runOptions{data: filepath.Join(t.TempDir(), "none")},
-			feed: &control.Feed{}, desk: &control.Local{Health: func() control.Health { return now }},
+			feed: &control.Feed{}, desk: &control.Local{Health: func() control.Health { return *now.Load() }},
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var got []control.Health
@@ -157,7 +159,7 @@ func TestChangesOfHealthAreTold(t *testing.T) {
 		}
 		for _, next := range []control.Health{{OK: true}, {Reason: "the disk is full"}, {Reason: "the disk is full"}, {OK: true}} {
 			synctest.Wait()
-			now = next
+			now.Store(&next)
 			time.Sleep(healthEvery)
 		}
 		synctest.Wait()
