@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,11 @@ import (
 var builtBinary string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Scripts wait for programs most of the time: more of them than there are CPUs.
+	if n := flag.Lookup("test.parallel"); n.Value.String() == n.DefValue && runtime.GOMAXPROCS(0) < 4 {
+		_ = n.Value.Set("4")
+	}
 	code, err := withBinary(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
