@@ -70,8 +70,11 @@ func showPlan(p Plan, mask func(string) string, whole bool) Plan {
 	}
 }
 
-// size is how many bytes of texts a plan has.
-func (p *Plan) size() int {
+// Size is how many bytes of texts a plan has; 0 of nil.
+func (p *Plan) Size() int {
+	if p == nil {
+		return 0
+	}
 	size := len(p.Dir) + len(p.Path) + len(p.Write) + len(p.Method) + len(p.URL)
 	for _, text := range []*string{p.Stdin, p.Content, p.Body} {
 		if text != nil {

@@ -283,7 +283,7 @@ func (pl *planner) counted(p *plan, planned *PlannedStep, v View) {
 	began := time.Now()
 	pl.step(p, planned, pl.scope.With(v))
 	pl.spent.steps++
-	pl.spent.text += planned.Plan.size() + len(planned.Err)
+	pl.spent.text += planned.Plan.Size() + len(planned.Err)
 	pl.spent.time += time.Since(began)
 }
 

@@ -56,10 +56,7 @@ func against(ctx context.Context, p Process, desk deskFlags, since time.Time, g 
 func lintProblems(g *rules.Generation, found *rehearse.Linted) []rules.Problem {
 	var all []rules.Problem
 	for _, f := range found.Findings {
-		problem := rules.Problem{Rule: f.Rule}
-		if r := g.Rules.Rule(f.Rule); r != nil {
-			problem = g.InWhen(r, f.Offset)
-		}
+		problem := g.InWhen(f.Rule, f.Offset)
 		problem.Warning, problem.Msg, problem.Hint = true, printable(f.Msg), printable(f.Hint)
 		all = append(all, problem)
 	}
@@ -99,11 +96,7 @@ func generations(archive *rules.Archive) func(hash string) *engine.RuleSet {
 		sets := map[string]*engine.RuleSet{}
 		entries, _ := archive.List() // without them all rules are asked
 		for _, e := range entries {
-			files, err := archive.Load(e.N)
-			if err != nil {
-				continue
-			}
-			if g, _ := rules.Parse(files, rules.Options{Dry: true}); g != nil {
+			if g := parsed(archive, e.N); g != nil {
 				sets[g.Rules.Hash] = g.Rules
 			}
 		}

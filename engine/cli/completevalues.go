@@ -109,22 +109,8 @@ func (l *typed) data() string {
 	return defaultData()
 }
 
-// files are those of the rules that were in force last.
-func (l *typed) files() []rules.File {
-	archive := openArchive(l.data())
-	entries, err := archive.List()
-	if err != nil || len(entries) == 0 {
-		return nil
-	}
-	files, err := archive.Load(entries[0].N)
-	if err != nil {
-		return nil
-	}
-	return files
-}
-
 func (l *typed) rules() []candidate {
-	names, _ := rules.Names(l.files())
+	names, _ := rules.Names(lastFiles(openArchive(l.data())))
 	return choices(names...)
 }
 
@@ -132,7 +118,7 @@ func (l *typed) buckets() []candidate {
 	if strings.HasPrefix(l.at.name, "relay") {
 		return nil // those of a relay are others
 	}
-	_, names := rules.Names(l.files())
+	_, names := rules.Names(lastFiles(openArchive(l.data())))
 	return choices(names...)
 }
 

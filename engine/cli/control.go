@@ -196,21 +196,8 @@ func (f *deskFlags) changeStore(ctx context.Context, p Process, fn func(control.
 // lastRules are the names of the rules that were in force last; none where they
 // can't be told.
 func (f *deskFlags) lastRules() []string {
-	archive := openArchive(f.data)
-	entries, err := archive.List()
-	if err != nil || len(entries) == 0 {
-		return nil
-	}
-	files, err := archive.Load(entries[0].N)
-	if err != nil {
-		return nil
-	}
-	// The names alone are wanted: any value will do for a secret.
-	g, _ := rules.Parse(files, rules.Options{Getenv: func(string) (string, bool) { return "-", true }})
-	if g == nil {
-		return nil
-	}
-	return ruleNames(g.Rules)
+	names, _ := rules.Names(lastFiles(openArchive(f.data)))
+	return names
 }
 
 // deskError is what a command says of an error.

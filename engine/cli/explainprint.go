@@ -200,13 +200,8 @@ func (e *explained) runs(x *engine.Explanation) {
 }
 
 func (e *explained) step(s *engine.PlannedStep) {
-	title := fmt.Sprintf("%s (%s)", s.Step, s.Kind)
-	switch {
-	case s.Skip:
-		title += "  skipped"
-	case s.Err != "":
-		title += "  it would fail: " + s.Err
-	default:
+	title := plannedTitle(s)
+	if !s.Skip && s.Err == "" {
 		title += "  " + action(s.Kind, &s.Plan)
 	}
 	fmt.Fprintf(e.out, "    %s\n", printable(title))
@@ -222,6 +217,18 @@ func (e *explained) step(s *engine.PlannedStep) {
 		e.content("script", &s.Plan.Argv[n-1])
 	}
 	e.plan(&s.Plan)
+}
+
+// plannedTitle names a step, and says what keeps it from being done.
+func plannedTitle(s *engine.PlannedStep) string {
+	title := fmt.Sprintf("%s (%s)", s.Step, s.Kind)
+	switch {
+	case s.Skip:
+		title += "  skipped"
+	case s.Err != "":
+		title += "  it would fail: " + s.Err
+	}
+	return title
 }
 
 // shellKind is the kind of an action whose last argument is a script.

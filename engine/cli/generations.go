@@ -145,6 +145,20 @@ func contentOf(files []rules.File, path string) []byte {
 	return nil
 }
 
+// lastFiles are the files of the rules that were in force last; none where they
+// can't be told.
+func lastFiles(archive *rules.Archive) []rules.File {
+	entries, err := archive.List()
+	if err != nil || len(entries) == 0 {
+		return nil
+	}
+	files, err := archive.Load(entries[0].N)
+	if err != nil {
+		return nil // it was pruned meanwhile
+	}
+	return files
+}
+
 // maxSourceLines bounds the lines of one rule that are shown.
 const maxSourceLines = 200
 
@@ -152,14 +166,8 @@ const maxSourceLines = 200
 func (a archived) Source() func(place string) string {
 	var hide concealer
 	lines := map[string][]string{} // by path
-	if entries, err := a.archive.List(); err == nil && len(entries) > 0 {
-		files, err := a.archive.Load(entries[0].N)
-		if err != nil {
-			files = nil // it was pruned meanwhile
-		}
-		for _, f := range hide.files(files) {
-			lines[f.Path] = strings.Split(string(f.Data), "\n")
-		}
+	for _, f := range hide.files(lastFiles(a.archive)) {
+		lines[f.Path] = strings.Split(string(f.Data), "\n")
 	}
 	shown := hide.shown()
 	return func(place string) string {

@@ -435,13 +435,8 @@ func previewRun(out screen, r *engine.PlannedRun) {
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		title := fmt.Sprintf("%s (%s)", s.Step, s.Kind)
-		switch {
-		case s.Skip:
-			title += "  skipped"
-		case s.Err != "":
-			title += "  it would fail: " + s.Err
-		case s.Open:
+		title := plannedTitle(s)
+		if s.Open && !s.Skip && s.Err == "" {
 			title += "  if a step before has it so"
 		}
 		fmt.Fprintf(out, "    %s\n", printable(title))

@@ -99,31 +99,11 @@ func trim(steps []Step) {
 	left := maxShown
 	for i := range slices.Backward(steps) {
 		s := &steps[i]
-		left -= s.Stdout.size() + s.Stderr.size() + len(s.Body) + PlanSize(s.Plan)
+		left -= s.Stdout.size() + s.Stderr.size() + len(s.Body) + s.Plan.Size()
 		if left < 0 {
 			s.Stdout, s.Stderr, s.Body, s.Plan = s.Stdout.gone(), s.Stderr.gone(), nil, nil
 		}
 	}
-}
-
-// PlanSize is how long the texts of a plan are together, in bytes.
-func PlanSize(p *engine.Plan) int {
-	if p == nil {
-		return 0
-	}
-	n := len(p.Dir) + len(p.Path) + len(p.Write) + len(p.Method) + len(p.URL)
-	for _, text := range []*string{p.Stdin, p.Content, p.Body} {
-		if text != nil {
-			n += len(*text)
-		}
-	}
-	for _, text := range slices.Concat(p.Argv, p.Open) {
-		n += len(text)
-	}
-	for _, v := range slices.Concat(p.Env, p.Header) {
-		n += len(v.Name) + len(v.Value)
-	}
-	return n
 }
 
 // gone is the text with nothing left of it.

@@ -48,11 +48,11 @@ rules:
 		t.Error("senders are verified by secrets that are none")
 	}
 	offset := strings.Index("body.x == 1 &&\n  body.y == 2\n", "body.y")
-	if file, line, col := g.WhenAt("r", offset); file != "rules.yaml" || line != 11 || col != 9 {
-		t.Errorf("body.y stands at %s:%d:%d, want rules.yaml:11:9", file, line, col)
+	if at := g.InWhen("r", offset); at.File != "rules.yaml" || at.Line != 11 || at.Col != 9 {
+		t.Errorf("body.y stands at %s:%d:%d, want rules.yaml:11:9", at.File, at.Line, at.Col)
 	}
-	if file, line, _ := g.WhenAt("none", 0); file != "" || line != 0 {
-		t.Errorf("a rule that is not there has a condition at %s:%d", file, line)
+	if at := g.InWhen("none", 0); at.File != "" || at.Line != 0 {
+		t.Errorf("a rule that is not there has a condition at %s:%d", at.File, at.Line)
 	}
 }
 

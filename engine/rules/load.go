@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -88,8 +89,8 @@ type Generation struct {
 
 	SecretFiles []string // whose content is one of the secrets
 
-	said  map[string]string // of each bucket what is said of it, secrets included, hashed
-	whens map[string]place  // with Options.Dry: the condition of each rule that has one
+	said  map[string]string       // of each bucket what is said of it, secrets included, hashed
+	whens func() map[string]place // where the condition of each rule stands that has one
 
 	Warnings []Problem
 }
@@ -150,36 +151,8 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		said:        l.said,
 		Verified:    l.senders.known,
 		Warnings:    problems,
-		whens:       l.whens(),
+		whens:       sync.OnceValue(func() map[string]place { return whensOf(files) }),
 	}, problems
-}
-
-// whens are where the conditions of the rules stand. A daemon has no use for
-// that, and would keep the texts of all files for it.
-func (l *loader) whens() map[string]place {
-	if !l.o.Dry {
-		return nil
-	}
-	whens := map[string]place{}
-	for r, p := range l.nodes {
-		for i := 0; i+1 < len(p.node.Content); i += 2 {
-			if p.node.Content[i].Value == "when" {
-				whens[r.Name] = place{p.d, p.node.Content[i+1]}
-			}
-		}
-	}
-	return whens
-}
-
-// WhenAt is where a byte of the condition of a rule stands. It is known of rules
-// that were loaded with Options.Dry.
-func (g *Generation) WhenAt(rule string, offset int) (file string, line, col int) {
-	p, ok := g.whens[rule]
-	if !ok {
-		return "", 0, 0
-	}
-	line, col = p.d.src.inScalar(p.node, offset)
-	return p.d.src.path, line, col
 }
 
 // guardFiles tells each `file` action what it may not write to, now that all

@@ -53,7 +53,7 @@ func TestInWhenKnowsThePlaceInTheFile(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.rule, " ", tt.offset), func(t *testing.T) {
-			if got := g.InWhen(g.Rules.Rule(tt.rule), tt.offset).String(); got != tt.want {
+			if got := g.InWhen(tt.rule, tt.offset).String(); got != tt.want {
 				t.Errorf("place = %q, want %q", got, tt.want)
 			}
 		})

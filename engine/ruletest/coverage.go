@@ -183,6 +183,6 @@ func (s *spot) missing() string {
 }
 
 func (c *Coverage) place(rule string, offset int) string {
-	file, line, col := c.g.WhenAt(rule, offset)
-	return fmt.Sprintf("%s:%d:%d", file, line, col)
+	at := c.g.InWhen(rule, offset)
+	return fmt.Sprintf("%s:%d:%d", at.File, at.Line, at.Col)
 }

@@ -96,7 +96,7 @@ func (v *runView) fill(left *budget) {
 }
 
 func (v *stepView) fill(left *budget, run string) {
-	left.bytes -= stepCost + control.PlanSize(v.Plan)
+	left.bytes -= stepCost + v.Plan.Size()
 	for _, o := range []*output{newOutput(engine.Stdout, v.Stdout), newOutput(engine.Stderr, v.Stderr)} {
 		if o != nil {
 			v.Text = append(v.Text, o)
