@@ -627,7 +627,7 @@ func testBrowserKeys(t *testing.T, browser context.Context) {
 	b := openTab(t, browser)
 	b.open(s.admin + "/")
 	b.do(chromedp.KeyEvent("g"), chromedp.KeyEvent("e"))
-	b.wait(`location.pathname === "/events" && document.querySelectorAll("[data-row]").length === 3`)
+	b.wait(`location.pathname === "/events" && document.querySelectorAll("[data-row]").length === 3 && document.querySelector(".keyhint:not([hidden])")`)
 	row := `document.activeElement.closest("[data-row]")`
 	at := `[...document.querySelectorAll("[data-row]")].indexOf(` + row + `)`
 	for _, tt := range []struct{ key, at string }{{"j", "0"}, {"j", "1"}, {"j", "2"}, {"j", "2"}, {"k", "1"}} {
