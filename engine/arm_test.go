@@ -148,3 +148,26 @@ func TestHeldRunWaitsOverARestart(t *testing.T) {
 		}
 	})
 }
+
+// TestReleasedRunWaitsForNoBurst: what it waits for is its turn, as every run.
+func TestReleasedRunWaitsForNoBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, &shakyStore{}, engine.Options{MaxRuns: 1}, rule("a", &gate{take: time.Minute}), rule("b", doing(fine)))
+		defer h.stop()
+		h.send("a", "{}")
+		h.Arm("b")
+		id := h.send("b", "{}")[0]
+		pass(time.Second)
+		if _, err := h.Release(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second)
+		if got, want := h.Why(h.run(id)), "all places of max_runs that its rule may have are taken"; got != want {
+			t.Errorf("it waits as %q, want %q", got, want)
+		}
+		pass(time.Hour)
+		if got := h.run(id).State; got != engine.Done {
+			t.Errorf("it is %s, want done", got)
+		}
+	})
+}

@@ -497,7 +497,7 @@ func (q *queue) why(ref Ref) string {
 		wait = wait.Round(time.Second)
 	}
 	switch wait = wait.Round(time.Millisecond); {
-	case r.Held:
+	case r.Held && wait > 0:
 		return fmt.Sprintf("throttle: it starts in %s, unless another comes in its place", spell(max(wait, time.Millisecond)))
 	case wait > 0 && r.Begun:
 		return fmt.Sprintf("it is tried again in %s", spell(wait))
