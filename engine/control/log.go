@@ -39,10 +39,18 @@ func (l *Local) Log(ctx context.Context, id string, follow bool, emit func(Piece
 			return err
 		}
 		over := !follow || run.State.Finished()
+		stands := over || run.State != t.state
+		// A run begins before it prints, and ends or waits again after it has.
+		begins := stands && !over && run.State == engine.Running
+		if begins {
+			if err := t.standing(run, why(run)); err != nil {
+				return err
+			}
+		}
 		if err := t.output(steps, over); err != nil {
 			return err
 		}
-		if over || run.State != t.state {
+		if stands && !begins {
 			if err := t.standing(run, why(run)); err != nil {
 				return err
 			}

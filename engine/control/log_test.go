@@ -144,6 +144,44 @@ func TestLogFollowsARun(t *testing.T) {
 	})
 }
 
+// TestLogTellsTheStateWhereItBelongs: a run that began and printed between two looks
+// is told to run before what it printed, and to wait for its retry after it.
+func TestLogTellsTheStateWhereItBelongs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &enginetest.MemStore{}
+		run := accept(t, s, as("aaaaaa1", engine.Queued))[0]
+		l := &Local{Store: s, Live: live{why: "waits"}}
+		var got told
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := l.Log(t.Context(), run.ID, true, got.emit); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		run.State, run.Attempt = engine.Running, 1
+		update(t, s, run, step(run.ID, engine.StepRunning))
+		prints(t, s, run.ID, engine.Stdout, 0, "one\n")
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		prints(t, s, run.ID, engine.Stdout, 4, "two\n")
+		run.State = engine.Queued
+		update(t, s, run)
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		prints(t, s, run.ID, engine.Stdout, 8, "three\n")
+		run.State = engine.Done
+		update(t, s, run)
+		wg.Wait()
+		wantEqual(t, "log", got.take(), strings.Join([]string{
+			"queued waits",
+			"running ", `stdout 1 build: "one\n"`,
+			`stdout 1 build: "two\n"`, "queued waits",
+			`stdout 1 build: "three\n"`, "done ",
+		}, "\n"))
+	})
+}
+
 func TestLogEndsWithItsContextAndItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &enginetest.MemStore{}
