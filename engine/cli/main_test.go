@@ -21,11 +21,19 @@ import (
 // tests have it.
 var builtBinary string
 
+// raceOptions is the variable with what the race detector of a program is told.
+const raceOptions = "GORACE"
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// Scripts wait for programs most of the time: more of them than there are CPUs.
 	if n := flag.Lookup("test.parallel"); n.Value.String() == n.DefValue && runtime.GOMAXPROCS(0) < 4 {
 		_ = n.Value.Set("4")
+	}
+	// A program with the race detector sleeps a second before it ends: not for each
+	// of the hundreds that are run here.
+	if _, ok := os.LookupEnv(raceOptions); !ok {
+		_ = os.Setenv(raceOptions, "atexit_sleep_ms=0")
 	}
 	code, err := withBinary(m)
 	if err != nil {

@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Dir(builtBinary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("EVENTS", events)
+			env.Setenv(raceOptions, os.Getenv(raceOptions))
 			env.Values[world{}] = &world{}
 			return nil
 		},
