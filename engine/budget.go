@@ -52,12 +52,28 @@ type evaluation struct {
 }
 
 func (e *evaluation) reset() {
-	e.steps, e.text, e.began = 0, 0, time.Now()
+	e.forget()
+	e.began = time.Now()
+}
+
+// forget is reset for what does not look at the clock.
+func (e *evaluation) forget() {
+	e.steps, e.text = 0, 0
 	e.missing, e.part = nil, ""
 }
 
-// step counts one round.
+// step counts one round, and looks at the clock at times.
 func (e *evaluation) step() error {
+	if err := e.count(); err != nil {
+		return err
+	}
+	if e.steps%8 == 0 {
+		return e.clock()
+	}
+	return nil
+}
+
+func (e *evaluation) count() error {
 	e.steps++
 	e.scope.used.spent++
 	switch {
@@ -65,8 +81,6 @@ func (e *evaluation) step() error {
 		return fmt.Errorf("%w: more than %d steps", errBudget, maxSteps)
 	case e.scope.used.spent > maxEventSteps:
 		return fmt.Errorf("%w: more than %d steps over all rules of this event", errBudget, maxEventSteps)
-	case e.steps%8 == 0:
-		return e.clock()
 	}
 	return nil
 }
@@ -153,11 +167,16 @@ func evalMember(args ...any) (any, error) {
 	if len(args) == 4 {
 		key = args[3]
 	}
-	v, ok := member(args[1], key)
+	return e.member(args[1], key, f.path), nil
+}
+
+// member reads a member of data that is written as path.
+func (e *evaluation) member(data, key any, path string) any {
+	v, ok := member(data, key)
 	if e.absent = !ok; e.absent {
-		e.miss(f.path)
+		e.miss(path)
 	}
-	return v, nil
+	return v
 }
 
 func member(data, key any) (any, bool) {

@@ -1360,6 +1360,7 @@ func TestElementsMeetEachOtherAsEventsDo(t *testing.T) {
 			var ids []string
 			for _, body := range bodies {
 				ids = append(ids, h.send("b", body)...)
+				synctest.Wait() // which of two has begun is no matter of luck then
 			}
 			pass(24 * time.Hour)
 			fates = h.fates(ids)

@@ -87,6 +87,7 @@ type program struct {
 	steps   []string // ids of the steps that it reads
 	anyStep bool     // it reads a step by an id that it makes
 
+	lead  lead            // conditions only
 	trace func() *tracing // conditions only: compiled when it is first asked for
 	whole string          // what a verdict says where all of it decided
 }
@@ -103,6 +104,7 @@ func (c *Compiler) Condition(src string) (*Condition, []Finding) {
 	if prog == nil {
 		return nil, findings
 	}
+	prog.lead = leadOf(prog.code.Node())
 	prog.trace = sync.OnceValue(func() *tracing { return c.trace(src) })
 	return &Condition{prog}, findings
 }
@@ -224,6 +226,10 @@ func (s *Scope) run(p *program) (any, error) {
 		s.fill(name)
 	}
 	s.last = answer{prog: p, before: *s.used}
+	if v, ok := s.directly(&p.lead); ok {
+		s.last.value = v
+		return v, nil
+	}
 	s.last.value, s.last.err = s.evaluate(p.src, p.code)
 	return s.last.value, s.last.err
 }

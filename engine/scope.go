@@ -18,7 +18,9 @@ import (
 type Scope struct {
 	event *Event
 	world map[string]any // what the expr machine looks names up in
-	query url.Values     // nil until asked for
+
+	filled []string   // of lazyNames, those that are in world
+	query  url.Values // nil until asked for
 
 	parsed bool
 	doc    document
@@ -156,9 +158,10 @@ func lazyNames() []string {
 
 // fill puts the lazy name into the world.
 func (s *Scope) fill(name string) {
-	if _, there := s.world[name]; there {
+	if slices.Contains(s.filled, name) {
 		return
 	}
+	s.filled = append(s.filled, name)
 	switch name {
 	case "body":
 		s.parseBody()

@@ -153,67 +153,83 @@ func (t *comparison) event(ctx context.Context, rec *engine.EventRecord) error {
 	refused := refusals(rec.Verdicts)
 	then := rec.Verdicts
 	if t.c.o.Before != nil {
-		then = verdicts(ask.before.Rehearse(rec.Event, engine.RehearseOptions{Refused: refused}))
+		then, _ = ask.before.Verdicts(rec.Event, refused)
 	}
-	now := ask.now.Rehearse(rec.Event, engine.RehearseOptions{Refused: refused})
-
-	was := make(map[string]engine.Verdict, len(then))
-	for _, v := range then {
-		if ask.concerns(v.Rule) {
-			was[v.Rule] = v
-			t.asked[v.Rule] = true
-		}
-	}
-	for i := range now.Asked {
-		x := &now.Asked[i]
-		v, asked := was[x.Rule]
-		delete(was, x.Rule)
-		if err := t.rule(ctx, rec, x, v, asked); err != nil {
+	now, matchErr := ask.now.Verdicts(rec.Event, refused)
+	was := earlier{verdicts: then, taken: make([]bool, len(then))}
+	for i := range now {
+		if err := t.rule(ctx, rec, &now[i], was.take(now[i].Rule)); err != nil {
 			return err
 		}
 	}
-	for name, v := range was {
-		if v.Outcome == engine.Matched {
-			t.note(rec, name, Group{Kind: NoMore, Why: t.whyNotAsked(now, name)})
+	for i := range then {
+		v := &then[i]
+		if !ask.concerns(v.Rule) {
+			continue
+		}
+		t.asked[v.Rule] = true
+		if v.Outcome == engine.Matched && !was.taken[i] {
+			t.note(rec, v.Rule, Group{Kind: NoMore, Why: t.whyNotAsked(matchErr, v.Rule)})
+		}
+	}
+	return nil
+}
+
+// earlier is the verdicts of before, from which those of rules are taken.
+type earlier struct {
+	verdicts []engine.Verdict
+	taken    []bool // of each
+	next     int    // where the next one is likely to be: rules mostly are in the same order
+}
+
+// take returns the verdict of a rule; nil: it was not asked.
+func (e *earlier) take(rule string) *engine.Verdict {
+	for range e.verdicts {
+		i := e.next
+		e.next = (i + 1) % len(e.verdicts)
+		if e.verdicts[i].Rule == rule {
+			e.taken[i] = true
+			return &e.verdicts[i]
 		}
 	}
 	return nil
 }
 
 // whyNotAsked says why a rule was not asked about an event that it matched.
-func (t *comparison) whyNotAsked(now *engine.Rehearsal, rule string) string {
+func (t *comparison) whyNotAsked(matchErr, rule string) string {
 	switch {
-	case now.MatchErr != "":
-		return now.MatchErr
+	case matchErr != "":
+		return matchErr
 	case t.c.o.Rules.Rule(rule) == nil:
 		return "it is not there any more, or switched off"
 	}
 	return "its bucket is another one"
 }
 
-// rule compares what one rule makes of an event with what was made of it.
-func (t *comparison) rule(ctx context.Context, rec *engine.EventRecord, x *engine.Explanation, was engine.Verdict, asked bool) error {
-	if t.c.o.Rule != "" && x.Rule != t.c.o.Rule {
+// rule compares what one rule makes of an event with what was made of it; was is
+// nil where it was not asked.
+func (t *comparison) rule(ctx context.Context, rec *engine.EventRecord, now, was *engine.Verdict) error {
+	if t.c.o.Rule != "" && now.Rule != t.c.o.Rule {
 		return nil
 	}
-	matched, matches := was.Outcome == engine.Matched, x.Verdict.Outcome == engine.Matched
+	matched, matches := was != nil && was.Outcome == engine.Matched, now.Outcome == engine.Matched
 	switch {
 	case matches && !matched:
-		t.note(rec, x.Rule, Group{Kind: Newly, Why: whyNot(was, asked)})
+		t.note(rec, now.Rule, Group{Kind: Newly, Why: whyNot(was)})
 	case matched && !matches:
-		t.note(rec, x.Rule, Group{Kind: NoMore, Why: falsePart(x.Verdict.Why, "is")})
-	case x.Verdict.Outcome == engine.Errored && asked && was.Outcome != engine.Errored:
-		t.note(rec, x.Rule, Group{Kind: Fails, Why: x.Verdict.Why})
+		t.note(rec, now.Rule, Group{Kind: NoMore, Why: falsePart(now.Why, "is")})
+	case now.Outcome == engine.Errored && was != nil && was.Outcome != engine.Errored:
+		t.note(rec, now.Rule, Group{Kind: Fails, Why: now.Why})
 	case matches && t.c.o.Plans:
-		return t.plans(ctx, rec, x.Rule)
+		return t.plans(ctx, rec, now.Rule)
 	}
 	return nil
 }
 
 // whyNot says why a rule did not match.
-func whyNot(was engine.Verdict, asked bool) string {
+func whyNot(was *engine.Verdict) string {
 	switch {
-	case !asked:
+	case was == nil:
 		return "it was not asked"
 	case was.Why == "":
 		return ""
@@ -376,12 +392,4 @@ func refusals(then []engine.Verdict) map[string]string {
 		refused[v.Rule] = v.Why
 	}
 	return refused
-}
-
-func verdicts(r *engine.Rehearsal) []engine.Verdict {
-	list := make([]engine.Verdict, len(r.Asked))
-	for i, x := range r.Asked {
-		list[i] = x.Verdict
-	}
-	return list
 }

@@ -123,6 +123,15 @@ func happened(rules *engine.RuleSet, events ...*engine.Event) *past {
 	return p
 }
 
+// verdicts are those of a rehearsal.
+func verdicts(r *engine.Rehearsal) []engine.Verdict {
+	list := make([]engine.Verdict, len(r.Asked))
+	for i, x := range r.Asked {
+		list[i] = x.Verdict
+	}
+	return list
+}
+
 func (p *past) take(rules *engine.RuleSet, ev *engine.Event) {
 	told := rules.Rehearse(ev, engine.RehearseOptions{Plans: true})
 	a := &engine.Acceptance{Event: ev, Verdicts: verdicts(told)}

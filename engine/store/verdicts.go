@@ -97,7 +97,7 @@ func (v *verdictText) text() (string, bool) {
 	if !v.take(`"`) {
 		return "", false
 	}
-	end := strings.IndexAny(v.s, `"\`)
+	end := endOfPlain(v.s)
 	if end < 0 {
 		return "", false
 	}
@@ -108,7 +108,7 @@ func (v *verdictText) text() (string, bool) {
 	}
 	from := v.plain.Len()
 	for {
-		end := strings.IndexAny(v.s, `"\`)
+		end := endOfPlain(v.s)
 		if end < 0 {
 			return "", false
 		}
@@ -123,6 +123,16 @@ func (v *verdictText) text() (string, bool) {
 		}
 		v.plain.WriteByte(char)
 	}
+}
+
+// endOfPlain is where the next quotation mark or backslash stands; -1: nowhere.
+func endOfPlain(s string) int {
+	for i := range len(s) {
+		if s[i] == '"' || s[i] == '\\' {
+			return i
+		}
+	}
+	return -1
 }
 
 func (v *verdictText) escape() (byte, bool) {
