@@ -59,6 +59,13 @@ func (s *RuleSet) Show(p Plan, whole bool) Plan {
 // Mask puts Masked in the place of the secrets of the rules.
 func (s *RuleSet) Mask(text string) string { return s.mask().string(text) }
 
+// MaskBeginning is Mask for the beginning of a text: what may begin a secret at its
+// end is left out.
+func (s *RuleSet) MaskBeginning(p []byte) []byte {
+	clean, _ := s.mask().split(p)
+	return clean
+}
+
 // showPlan is Show with what masks a text.
 func showPlan(p Plan, mask func(string) string, whole bool) Plan {
 	s := &planShower{mask: mask, whole: whole, left: maxPlan}

@@ -291,7 +291,7 @@ func (s shown) body(d *control.EventDetail, words string) {
 		return
 	}
 	whole := fmt.Sprintf("hookrun events body %s%s", short(d.ID), words)
-	text, ok := pretty(d.Body, len(d.Body) < d.Size)
+	text, ok := pretty(d.Body, d.BodyCut > 0)
 	if !ok {
 		fmt.Fprintf(s.out, "\nbody, %d bytes that are no text: %s > FILE\n", d.Size, whole)
 		return
@@ -300,8 +300,8 @@ func (s shown) body(d *control.EventDetail, words string) {
 	more := ""
 	if over := len(lines) - shownBodyLines; over > 0 && !s.all {
 		lines, more = lines[:shownBodyLines], fmt.Sprintf("… %d more lines: -v", over)
-	} else if cut := d.Size - len(d.Body); cut > 0 {
-		more = fmt.Sprintf("… %d more bytes: %s", cut, whole)
+	} else if d.BodyCut > 0 {
+		more = fmt.Sprintf("… %d more bytes: %s", d.BodyCut, whole)
 	}
 	fmt.Fprint(s.out, "\nbody\n")
 	for _, line := range lines {

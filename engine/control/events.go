@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -163,14 +164,32 @@ func (l *Local) newDetail(found engine.EventSummary, ev *engine.Event) EventDeta
 		EventRow: newEventRow(found), BucketID: ev.BucketID, Delivery: ev.Delivery, Meta: ev.Meta, Edited: ev.Edited,
 		Body: Bytes(ev.Body[:min(len(ev.Body), MaxShownBody)]), Rules: found.Rules,
 	}
+	d.BodyCut = len(ev.Body) - len(d.Body)
 	var rules *engine.RuleSet
 	if l.Ruleset != nil {
 		rules = l.Ruleset()
 		d.Current = rules.Hash == found.Rules
 	}
 	d.Header = shownHeader(ev.Header, rules)
+	d.conceal(rules)
 	d.Query = engine.MaskParams(shown(ev.Query, rules))
 	return d
+}
+
+// conceal masks the secrets of the rules in the body.
+func (d *EventDetail) conceal(rules *engine.RuleSet) {
+	if rules == nil {
+		return
+	}
+	whole := d.Body
+	if d.BodyCut == 0 {
+		d.Body = Bytes(rules.Mask(string(whole)))
+	} else {
+		d.Body = Bytes(rules.MaskBeginning(whole))
+	}
+	if d.Masked = !bytes.HasPrefix(whole, d.Body); !d.Masked {
+		d.BodyCut += len(whole) - len(d.Body)
+	}
 }
 
 // addRuns adds the runs of the event.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,6 +210,35 @@ func TestEventTellsAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEqual(t, "body", body, Body{Event: "bbbbbb2", Data: []byte(`{"ref":"refs/heads/main"}`)})
+}
+
+// TestSecretsInABodyAreMasked: whole ones, and one that reaches over the end of
+// what is shown.
+func TestSecretsInABodyAreMasked(t *testing.T) {
+	const secret = "hunter2hunter2"
+	long := strings.Repeat("x", MaxShownBody-6)
+	for _, tt := range []struct {
+		body, want string
+		cut        int
+		masked     bool
+	}{
+		{`{"key":"` + secret + `"}`, `{"key":"***"}`, 0, true},
+		{`{"key":"hunter"}`, `{"key":"hunter"}`, 0, false},
+		{long + secret + "y", long, len(secret) + 1, false},
+		{"ends with hunter", "ends with hunter", 0, false},
+	} {
+		s := &enginetest.MemStore{}
+		happened(t, s, "deploy", func(a *engine.Acceptance) { a.Event.ID, a.Event.Body = "aaaaaa1", []byte(tt.body) })
+		rules := rulesOf(t, "deploy", "true")
+		rules.Secrets = []engine.Secret{engine.NewSecret(secret)}
+		got, err := (&Local{Store: s, Ruleset: func() *engine.RuleSet { return rules }, Live: live{}}).Event(t.Context(), "aaaaaa1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got.Body) != tt.want || got.BodyCut != tt.cut || got.Masked != tt.masked {
+			t.Errorf("%.20q…: body %.20q… of %d bytes, %d cut, masked: %v; want %d bytes, %d, %v", tt.body, got.Body, len(got.Body), got.BodyCut, got.Masked, len(tt.want), tt.cut, tt.masked)
+		}
+	}
 }
 
 // TestSecretsOfRulesAreMasked: a file may hold a secret of the rules in force where

@@ -20,13 +20,15 @@ type bodyView struct {
 	JSON   bool   // Text was laid out
 	Text   string //
 	Cut    bool   // Text is its beginning
+	Masked bool   // secrets of the rules stand in it, and can't be seen
 	Edit   bool   // Whole can be edited
 	Whole  string
 }
 
-// newBodyView makes one of the first bytes of a body.
-func newBodyView(data []byte, size int) bodyView {
-	v := bodyView{Size: size, Cut: len(data) < size}
+// newBodyView makes one of a body of so many bytes; cut says that data is its
+// beginning.
+func newBodyView(data []byte, size int, cut bool) bodyView {
+	v := bodyView{Size: size, Cut: cut}
 	if !isText(data, v.Cut) {
 		v.Binary = true
 		return v

@@ -37,7 +37,7 @@ func TestBodyIsShownAsPeopleReadIt(t *testing.T) {
 			if tt.size == 0 {
 				tt.size = len(tt.data)
 			}
-			v := newBodyView([]byte(tt.data), tt.size)
+			v := newBodyView([]byte(tt.data), tt.size, len(tt.data) < tt.size)
 			if v.Text != tt.text {
 				t.Errorf("text = %.200q, want %.200q", v.Text, tt.text)
 			}
@@ -46,7 +46,7 @@ func TestBodyIsShownAsPeopleReadIt(t *testing.T) {
 			}
 		})
 	}
-	if v := newBodyView([]byte(strings.Repeat("x", 3*maxPretty)), 3*maxPretty); len(v.Text) != maxPretty || !v.Cut || v.Edit {
+	if v := newBodyView([]byte(strings.Repeat("x", 3*maxPretty)), 3*maxPretty, false); len(v.Text) != maxPretty || !v.Cut || v.Edit {
 		t.Errorf("of a long body %d bytes are shown, cut %v, edit %v; want %d, cut and not to be edited", len(v.Text), v.Cut, v.Edit, maxPretty)
 	}
 }
@@ -134,7 +134,7 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":"[\\"{"}]}`), 20, "{}")
 	f.Add([]byte("a\r\nb\x00\xff"), 900, "a\r\nb")
 	f.Fuzz(func(t *testing.T, data []byte, size int, text string) {
-		v := newBodyView(data, max(size, len(data)))
+		v := newBodyView(data, max(size, len(data)), size > len(data))
 		if most := 3*maxPretty + 16; len(v.Text) > most {
 			t.Errorf("of %d bytes %d are shown, want at most %d", len(data), len(v.Text), most)
 		}

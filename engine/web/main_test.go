@@ -28,6 +28,7 @@ type fakeDesk struct {
 	held  bool
 	armed bool // the run waits for a person
 	old   bool // the rules have changed since the event
+	mask  bool // a secret stands in the body of the event
 	err   error
 	empty bool // there is nothing yet
 
@@ -154,7 +155,7 @@ func (f *fakeDesk) Event(_ context.Context, id string) (control.EventDetail, err
 	}
 	return control.EventDetail{
 		EventRow: f.row(), BucketID: f.text, Delivery: f.text, Query: f.text, Header: map[string][]string{f.text: {f.text, f.text}}, Meta: map[string]string{f.text: f.text},
-		Edited: true, Body: control.Bytes(f.text), Rules: f.text, Current: !f.old, Verdicts: f.verdicts(), Runs: []control.Run{f.one(engine.Done)}, Replays: []string{eventID},
+		Edited: true, Body: control.Bytes(f.text), Masked: f.mask, Rules: f.text, Current: !f.old, Verdicts: f.verdicts(), Runs: []control.Run{f.one(engine.Done)}, Replays: []string{eventID},
 	}, f.err
 }
 

@@ -325,6 +325,14 @@ func TestExplainOnlyAsksTheRulesAboutTheEditedBody(t *testing.T) {
 	}
 }
 
+// TestMaskedBodyIsNotEdited: its mask would come in the place of the secret.
+func TestMaskedBodyIsNotEdited(t *testing.T) {
+	_, text := pageOf(t, newServer(t, Options{Desk: &fakeDesk{text: "***", mask: true}}), "/events/"+eventID)
+	if !strings.Contains(text, "A secret of the rules stands in it, masked here") || !strings.Contains(text, `class="main">Replay<`) || strings.Contains(text, "<textarea") {
+		t.Errorf("the page offers another replay than that of the whole event, or does not say why:\n%s", text)
+	}
+}
+
 func TestNoticeIsOnlyWhatWasSaidHere(t *testing.T) {
 	s := newServer(t, Options{Desk: &fakeDesk{text: "x"}})
 	if _, text := pageOf(t, s, "/?said=Your+session+has+ended"); strings.Contains(text, "Your session") {

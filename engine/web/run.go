@@ -104,7 +104,7 @@ func (v *stepView) fill(left *budget, run string) {
 		}
 	}
 	if len(v.Body) > 0 {
-		answer := newBodyView(v.Body, len(v.Body))
+		answer := newBodyView(v.Body, len(v.Body), false)
 		v.Answer = &answer
 		left.bytes -= len(answer.Text)
 	}
