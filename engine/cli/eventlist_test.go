@@ -181,7 +181,7 @@ func TestBodiesOfEvents(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		body string
-		size int // 0: that of the body
+		cut  int // bytes that come behind
 		all  bool
 		want string
 	}{
@@ -192,13 +192,13 @@ func TestBodiesOfEvents(t *testing.T) {
 		{"as many lines as are shown", lines(60), 0, false, "\nbody\n" + indented(60)},
 		{"many lines", lines(62), 0, false, "\nbody\n" + indented(60) + "  … 2 more lines: -v\n"},
 		{"many lines, all", lines(62), 0, true, "\nbody\n" + indented(62)},
-		{"a long one, cut in a character", "aü"[:2], 900, false, "\nbody\n  a\n  … 898 more bytes: " + whole + "\n"},
+		{"a long one, cut in a character", "aü"[:2], 898, false, "\nbody\n  a\n  … 898 more bytes: " + whole + "\n"},
 		{"a long line", strings.Repeat("x", 600), 0, false, "\nbody\n  " + strings.Repeat("x", 499) + "…\n"},
 		{"numbers digit for digit", `[12345678901234567890]`, 0, false, "\nbody\n  [\n    12345678901234567890\n  ]\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
-			d := control.EventDetail{EventRow: control.EventRow{Event: control.Event{ID: "e1", Size: max(tt.size, len(tt.body))}}, Body: []byte(tt.body)}
+			d := control.EventDetail{EventRow: control.EventRow{Event: control.Event{ID: "e1", Size: len(tt.body) + tt.cut}}, Body: []byte(tt.body), BodyCut: tt.cut}
 			shown{out: screen{Writer: &out}, all: tt.all}.body(&d, " -data here")
 			wantText(t, "body", out.String(), tt.want)
 		})
