@@ -26,6 +26,7 @@ const (
 // use, in the versions that give a frame as a string, and as a buffer. Elsewhere
 // than in CI it is skipped where node, npm or the library can't be had.
 func TestFieldJavaScript(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("npm takes its time")
 	}

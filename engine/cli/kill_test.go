@@ -37,6 +37,7 @@ const (
 // shows that every event that was acknowledged is there in the end, and each of
 // its runs done, with both of its steps.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	kills := 50
 	if testing.Short() {
 		kills = 5

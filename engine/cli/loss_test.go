@@ -62,6 +62,7 @@ const (
 // with 2xx is executed, that none makes a second event, and that those of one
 // sender are executed in order.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	seed := *lossSeed
 	if seed == 0 {
 		seed = rand.Uint64()

@@ -53,6 +53,7 @@ const patience = 60 * time.Second
 //
 // and the condition [root].
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	events, err := filepath.Abs(filepath.Join(root, "testdata", "events"))
 	if err != nil {
 		t.Fatal(err)
