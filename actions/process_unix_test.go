@@ -212,6 +212,7 @@ func TestSIGKILLFollowsTheGrace(t *testing.T) {
 // TestAnEndedCommandDecides: what ended by itself did not time out, however
 // close to its time.
 func TestAnEndedCommandDecides(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	tests := []struct {
 		name   string
 		script string
