@@ -89,8 +89,8 @@ type Generation struct {
 
 	SecretFiles []string // whose content is one of the secrets
 
-	said  map[string]string       // of each bucket what is said of it, secrets included, hashed
-	whens func() map[string]place // where the condition of each rule stands that has one
+	said       map[string]string            // of each bucket what is said of it, secrets included, hashed
+	conditions func() map[conditionOf]place // where each stands
 
 	Warnings []Problem
 }
@@ -151,7 +151,7 @@ func load(files []File, problems []Problem, o Options) (*Generation, []Problem) 
 		said:        l.said,
 		Verified:    l.senders.known,
 		Warnings:    problems,
-		whens:       sync.OnceValue(func() map[string]place { return whensOf(files) }),
+		conditions:  sync.OnceValue(func() map[conditionOf]place { return conditionsOf(files) }),
 	}, problems
 }
 

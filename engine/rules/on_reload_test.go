@@ -34,7 +34,8 @@ func TestInWhenKnowsThePlaceInTheFile(t *testing.T) {
 		"  - name: plain\n    bucket: b\n    verify: none\n    when: body.a == 1" + actions +
 		"  - name: folded\n    bucket: b\n    verify: none\n    when: >\n      bucket == \"b\" &&\n      body.a == 1" + actions +
 		"  - name: quoted\n    bucket: b\n    verify: none\n    when: \"body.t == \\\"x\\\" && body.a == 1\"" + actions +
-		"  - name: none\n    bucket: b\n    verify: none" + actions
+		"  - name: none\n    bucket: b\n    verify: none" + actions +
+		"  - name: steps\n    bucket: b\n    verify: none\n    actions:\n      - exec: [make]\n      - exec: [make]\n        if: method == \"POST\"\n"
 	g, problems := Parse([]File{{"a.yaml", []byte("x-nothing: 1\nrules: [{name: other, bucket: b, verify: none, when: body.x == 2, actions: [{exec: [make]}]}]\n")}, {"b.yaml", []byte(text)}}, Options{})
 	if g == nil {
 		t.Fatal(problems)
@@ -57,5 +58,11 @@ func TestInWhenKnowsThePlaceInTheFile(t *testing.T) {
 				t.Errorf("place = %q, want %q", got, tt.want)
 			}
 		})
+	}
+	if got, want := g.InIf("steps", 1, 10).String(), `b.yaml:29:23: rule "steps": `; got != want {
+		t.Errorf("place in the condition of an action = %q, want %q", got, want)
+	}
+	if got, want := g.InIf("steps", 0, 0).String(), `rule "steps": `; got != want {
+		t.Errorf("place in the condition of an action without one = %q, want %q", got, want)
 	}
 }

@@ -3,6 +3,7 @@ package ruletest
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"hookrun/engine"
@@ -19,7 +20,8 @@ type Coverage struct {
 type ruleCover struct {
 	rule    *engine.Rule
 	matched bool
-	when    *spot // nil: it has no condition
+	when    *spot         // nil: it has no condition
+	ifs     map[int]*spot // of its actions that have one, by their index
 }
 
 // spot is a part of a condition.
@@ -44,9 +46,14 @@ func NewCoverage(g *rules.Generation) *Coverage {
 	c := &Coverage{g: g}
 	nothing := engine.NewScope(blank())
 	for _, r := range g.Rules.Rules {
-		rc := &ruleCover{rule: r}
+		rc := &ruleCover{rule: r, ifs: map[int]*spot{}}
 		if r.When != nil {
 			rc.when = newSpot(r.When.Explain(nothing), "")
+		}
+		for i, step := range r.Steps {
+			if step.If != nil {
+				rc.ifs[i] = newSpot(step.If.Explain(nothing), "")
+			}
 		}
 		c.rules = append(c.rules, rc)
 	}
@@ -86,6 +93,17 @@ func (c *Coverage) add(made *engine.Rehearsal) {
 			if rc.when != nil && e.When != nil {
 				rc.when.add(e.When)
 			}
+			rc.addSteps(e.Runs)
+		}
+	}
+}
+
+func (rc *ruleCover) addSteps(runs []engine.PlannedRun) {
+	for _, run := range runs {
+		for i := range run.Steps {
+			if step := &run.Steps[i]; step.If != nil && rc.ifs[step.Index] != nil {
+				rc.ifs[step.Index].add(step.If)
+			}
 		}
 	}
 }
@@ -108,19 +126,20 @@ func (s *spot) add(n *engine.Node) {
 }
 
 // Percent is how much of what there is to reach was reached, rounded down: of each
-// part of a condition that it was true and that it was false, of each rule without
-// a condition that it matched.
+// part of a condition, a rule's or an action's, that it was true and that it was
+// false, of each rule without a condition that it matched.
 func (c *Coverage) Percent() int {
 	reached, all := 0, 0
 	for _, rc := range c.rules {
 		if rc.when == nil {
 			all++
 			reached += one(rc.matched)
-			continue
 		}
-		for s := range rc.when.all() {
-			all += 2
-			reached += one(s.t) + one(s.f)
+		for _, cond := range rc.conditions() {
+			for s := range cond.all() {
+				all += 2
+				reached += one(s.t) + one(s.f)
+			}
 		}
 	}
 	if all == 0 {
@@ -158,16 +177,42 @@ func (c *Coverage) Gaps() []Gap {
 		if !rc.matched {
 			gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: rc.rule.Place, Msg: "no test matches it"})
 		}
-		if rc.when == nil {
-			continue
-		}
-		for s := range rc.when.all() {
-			if msg := s.missing(); msg != "" {
-				gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: c.place(rc.rule.Name, s.offset), Text: s.text, Msg: msg})
+		for _, cond := range rc.conditions() {
+			for s := range cond.all() {
+				if msg := s.missing(); msg != "" {
+					at := cond.place(c.g, rc.rule.Name, s.offset)
+					gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: at, Text: s.text, Msg: msg})
+				}
 			}
 		}
 	}
 	return gaps
+}
+
+// condition is that of a rule, or of one of its actions.
+type condition struct {
+	*spot
+	step int // index of the action; -1: it is the rule's
+}
+
+func (rc *ruleCover) conditions() []condition {
+	var all []condition
+	if rc.when != nil {
+		all = append(all, condition{rc.when, -1})
+	}
+	for _, i := range slices.Sorted(maps.Keys(rc.ifs)) {
+		all = append(all, condition{rc.ifs[i], i})
+	}
+	return all
+}
+
+// place is that of a byte of the condition: file:line:col.
+func (c condition) place(g *rules.Generation, rule string, offset int) string {
+	at := g.InWhen(rule, offset)
+	if c.step >= 0 {
+		at = g.InIf(rule, c.step, offset)
+	}
+	return fmt.Sprintf("%s:%d:%d", at.File, at.Line, at.Col)
 }
 
 func (s *spot) missing() string {
@@ -180,9 +225,4 @@ func (s *spot) missing() string {
 		return "never false"
 	}
 	return ""
-}
-
-func (c *Coverage) place(rule string, offset int) string {
-	at := c.g.InWhen(rule, offset)
-	return fmt.Sprintf("%s:%d:%d", at.File, at.Line, at.Col)
 }

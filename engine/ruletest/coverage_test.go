@@ -87,3 +87,45 @@ rules.yaml:9:44 elsewhere body.x > 1: never asked
 		})
 	}
 }
+
+// TestCoverageOfConditionsOfActions: one that reads what an earlier action came to is
+// reached by a test that says so.
+func TestCoverageOfConditionsOfActions(t *testing.T) {
+	const source = `rules:
+  - name: deploy
+    bucket: b
+    actions:
+      - exec: [make]
+        id: build
+      - exec: [tell]
+        if: steps.build.exit_code == 0 && body.a == 1
+      - exec: [shout]
+        if: body.loud
+`
+	g, problems := rules.Parse([]rules.File{{Path: "rules.yaml", Data: []byte(source)}}, rules.Options{Dry: true})
+	if g == nil {
+		t.Fatal(said(problems))
+	}
+	c := NewCoverage(g)
+	for _, test := range []string{
+		`{name: open, event: {bucket: b, body: {a: 1, loud: true}}, match: [deploy]}`,
+		`{name: known, event: {bucket: b, body: {a: 2}}, match: [deploy], steps: {deploy: {build: {exit_code: 0}}}}`,
+	} {
+		f, problems := parse("tests:\n  - " + test + "\n")
+		if f == nil {
+			t.Fatal(said(problems))
+		}
+		f.Run(Options{Rules: g.Rules, Dir: "/", Coverage: c})
+	}
+	var got strings.Builder
+	for _, gap := range c.Gaps() {
+		fmt.Fprintf(&got, "%s %s: %s\n", gap.Place, gap.Text, gap.Msg)
+	}
+	const want = `rules.yaml:8:13 steps.build.exit_code == 0 && body.a == 1: never true
+rules.yaml:8:13 steps.build.exit_code == 0: never false
+rules.yaml:8:43 body.a == 1: never true
+`
+	if got.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+}
