@@ -187,7 +187,7 @@ func (d *EventDetail) conceal(rules *engine.RuleSet) {
 	} else {
 		d.Body = Bytes(rules.MaskBeginning(whole))
 	}
-	if d.Masked = !bytes.HasPrefix(whole, d.Body); !d.Masked {
+	if d.BodyMasked = !bytes.HasPrefix(whole, d.Body); !d.BodyMasked {
 		d.BodyCut += len(whole) - len(d.Body)
 	}
 }

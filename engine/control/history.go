@@ -90,21 +90,21 @@ type EventRow struct {
 // EventDetail is all about one event.
 type EventDetail struct {
 	EventRow
-	BucketID string              `json:"bucket_id,omitempty"`
-	Delivery string              `json:"delivery,omitempty"` // the source's name of the delivery
-	Query    string              `json:"query,omitempty"`    // raw
-	Header   map[string][]string `json:"header"`
-	Meta     map[string]string   `json:"meta,omitempty"`
-	Edited   bool                `json:"edited,omitempty"`      // its body is not that of ReplayOf
-	Body     Bytes               `json:"body,omitempty"`        // its beginning, with the secrets of the rules masked; Size tells how many bytes it has
-	BodyCut  int                 `json:"body_cut,omitempty"`    // bytes that come behind
-	Masked   bool                `json:"body_masked,omitempty"` // there is a secret in Body
-	Rules    string              `json:"rules"`                 // hash of the rules that were asked
-	Current  bool                `json:"current"`               // they are those in force
-	Verdicts []engine.Verdict    `json:"verdicts"`
-	Runs     []Run               `json:"runs"`                // at most MaxLimit of them, the first
-	MoreRuns int                 `json:"more_runs,omitempty"` // that are left out
-	Replays  []string            `json:"replays,omitempty"`   // ids of events that are replays of it, the newest
+	BucketID   string              `json:"bucket_id,omitempty"`
+	Delivery   string              `json:"delivery,omitempty"` // the source's name of the delivery
+	Query      string              `json:"query,omitempty"`    // raw
+	Header     map[string][]string `json:"header"`
+	Meta       map[string]string   `json:"meta,omitempty"`
+	Edited     bool                `json:"edited,omitempty"`      // its body is not that of ReplayOf
+	Body       Bytes               `json:"body,omitempty"`        // its beginning, with the secrets of the rules masked; Size tells how many bytes it has
+	BodyCut    int                 `json:"body_cut,omitempty"`    // bytes that come behind
+	BodyMasked bool                `json:"body_masked,omitempty"` // there is a secret in Body
+	Rules      string              `json:"rules"`                 // hash of the rules that were asked
+	Current    bool                `json:"current"`               // they are those in force
+	Verdicts   []engine.Verdict    `json:"verdicts"`
+	Runs       []Run               `json:"runs"`                // at most MaxLimit of them, the first
+	MoreRuns   int                 `json:"more_runs,omitempty"` // that are left out
+	Replays    []string            `json:"replays,omitempty"`   // ids of events that are replays of it, the newest
 }
 
 // MaxShownBody bounds what EventDetail.Body is made of, in bytes.

@@ -235,8 +235,8 @@ func TestSecretsInABodyAreMasked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(got.Body) != tt.want || got.BodyCut != tt.cut || got.Masked != tt.masked {
-			t.Errorf("%.20q…: body %.20q… of %d bytes, %d cut, masked: %v; want %d bytes, %d, %v", tt.body, got.Body, len(got.Body), got.BodyCut, got.Masked, len(tt.want), tt.cut, tt.masked)
+		if string(got.Body) != tt.want || got.BodyCut != tt.cut || got.BodyMasked != tt.masked {
+			t.Errorf("%.20q…: body %.20q… of %d bytes, %d cut, masked: %v; want %d bytes, %d, %v", tt.body, got.Body, len(got.Body), got.BodyCut, got.BodyMasked, len(tt.want), tt.cut, tt.masked)
 		}
 	}
 }

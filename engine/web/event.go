@@ -74,7 +74,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request) error {
 
 func newEventPage(d control.EventDetail) eventPage {
 	p := eventPage{Event: d, URL: d.Path, Body: newBodyView(d.Body, d.Size, d.BodyCut > 0)}
-	if p.Body.Masked = d.Masked; d.Masked { // else the mask would come as a body
+	if p.Body.Masked = d.BodyMasked; d.BodyMasked { // else the mask would come as a body
 		p.Body.Edit, p.Body.Whole = false, ""
 	}
 	if d.Query != "" {

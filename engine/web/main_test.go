@@ -155,7 +155,7 @@ func (f *fakeDesk) Event(_ context.Context, id string) (control.EventDetail, err
 	}
 	return control.EventDetail{
 		EventRow: f.row(), BucketID: f.text, Delivery: f.text, Query: f.text, Header: map[string][]string{f.text: {f.text, f.text}}, Meta: map[string]string{f.text: f.text},
-		Edited: true, Body: control.Bytes(f.text), Masked: f.mask, Rules: f.text, Current: !f.old, Verdicts: f.verdicts(), Runs: []control.Run{f.one(engine.Done)}, Replays: []string{eventID},
+		Edited: true, Body: control.Bytes(f.text), BodyMasked: f.mask, Rules: f.text, Current: !f.old, Verdicts: f.verdicts(), Runs: []control.Run{f.one(engine.Done)}, Replays: []string{eventID},
 	}, f.err
 }
 
