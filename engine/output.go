@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/url"
@@ -15,6 +16,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // flushEvery is how old output may be before it is stored.
@@ -200,15 +203,15 @@ func forms(secret string) []string {
 	if len(value) < minMasked {
 		return nil
 	}
-	all := []string{
-		value, url.QueryEscape(value), url.PathEscape(value),
-		base64.StdEncoding.EncodeToString([]byte(value)), base64.URLEncoding.EncodeToString([]byte(value)),
+	all := []string{value, base64.StdEncoding.EncodeToString([]byte(value)), base64.URLEncoding.EncodeToString([]byte(value))}
+	for _, escaped := range []string{url.QueryEscape(value), url.PathEscape(value)} {
+		all = append(all, escaped, lowerEscapes(escaped))
 	}
 	if js, err := json.Marshal(value); err == nil {
-		all = append(all, string(js[1:len(js)-1]))
+		all = append(all, jsonForms(string(js))...)
 	}
 	if js, err := new(document).json(value); err == nil { // without HTML's escapes
-		all = append(all, js[1:len(js)-1])
+		all = append(all, jsonForms(js)...)
 	}
 	for line := range strings.Lines(value) {
 		if v := lineValue(line); isKeyLike(v) {
@@ -216,6 +219,41 @@ func forms(secret string) []string {
 		}
 	}
 	return all
+}
+
+// jsonForms are the ways to write a text in JSON, without its quotation marks: as
+// given, with slashes escaped too, and each of them in ASCII alone.
+func jsonForms(js string) []string {
+	js = js[1 : len(js)-1]
+	var all []string
+	for _, form := range []string{js, strings.ReplaceAll(js, "/", `\/`)} {
+		all = append(all, form, asciiJSON(form, `\u%04x`), asciiJSON(form, `\u%04X`))
+	}
+	return all
+}
+
+// asciiJSON writes what is not ASCII in JSON as escapes (RFC 8259, 7).
+func asciiJSON(js, escape string) string {
+	var b strings.Builder
+	for _, r := range js {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, escape, unit)
+		}
+	}
+	return b.String()
+}
+
+// lowerEscapes is a text with percent escapes, these in lower case.
+func lowerEscapes(s string) string {
+	parts := strings.Split(s, "%")
+	for i, p := range parts[1:] {
+		parts[i+1] = strings.ToLower(p[:2]) + p[2:] // two digits follow each
+	}
+	return strings.Join(parts, "%")
 }
 
 func (m *masker) string(s string) string {

@@ -106,13 +106,15 @@ func TestSecretsAreMaskedInOutput(t *testing.T) {
 }
 
 func TestFormsOfASecretAreMasked(t *testing.T) {
-	mask := newMasker(secrets("-----BEGIN KEY-----\nMIIEvQIBADAN9g0a\n-----END KEY-----\nNODE_ENV=production\nTOKEN=hunter22hunter\n  \"type\": \"service_account\",\nkind: Config\n", "p+w/d &x\"1"))
+	mask := newMasker(secrets("-----BEGIN KEY-----\nMIIEvQIBADAN9g0a\n-----END KEY-----\nNODE_ENV=production\nTOKEN=hunter22hunter\n  \"type\": \"service_account\",\nkind: Config\n", "p+w/d &x\"1", "pä/😀sswort"))
 	for _, text := range []string{"apiVersion: v1", "kind: ConfigMap", `"type": "service_account"`, "NODE_ENV=production"} {
 		if got := mask.string(text); got != text {
 			t.Errorf("%q is kept as %q: it is nothing secret", text, got)
 		}
 	}
-	for _, text := range []string{"MIIEvQIBADAN9g0a", "hunter22hunter", "p%2Bw%2Fd+%26x%221", `p+w/d &x\"1`, "cCt3L2QgJngiMQ=="} {
+	for _, text := range []string{"MIIEvQIBADAN9g0a", "hunter22hunter", "p%2Bw%2Fd+%26x%221", `p+w/d &x\"1`, "cCt3L2QgJngiMQ==",
+		"p%2bw%2fd+%26x%221", "p+w%2fd%20&x%221", `p+w\/d \u0026x\"1`, `p\u00e4/\ud83d\ude00sswort`, `p\u00E4\/\uD83D\uDE00sswort`,
+	} {
 		if got := mask.string("a " + text + " b"); !strings.Contains(got, Masked) || strings.Contains(got, text) {
 			t.Errorf("%q is kept as %q, want it masked", text, got)
 		}

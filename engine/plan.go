@@ -60,10 +60,10 @@ func (s *RuleSet) Show(p Plan, whole bool) Plan {
 func (s *RuleSet) Mask(text string) string { return s.mask().string(text) }
 
 // MaskBeginning is Mask for the beginning of a text: what may begin a secret at its
-// end is left out.
-func (s *RuleSet) MaskBeginning(p []byte) []byte {
-	clean, _ := s.mask().split(p)
-	return clean
+// end is left out, so many bytes.
+func (s *RuleSet) MaskBeginning(p []byte) (masked []byte, left int) {
+	masked, rest := s.mask().split(p)
+	return masked, len(rest)
 }
 
 // showPlan is Show with what masks a text.

@@ -193,12 +193,13 @@ func TestBodiesOfEvents(t *testing.T) {
 		{"many lines", lines(62), 0, false, "\nbody\n" + indented(60) + "  … 2 more lines: -v\n"},
 		{"many lines, all", lines(62), 0, true, "\nbody\n" + indented(62)},
 		{"a long one, cut in a character", "aü"[:2], 898, false, "\nbody\n  a\n  … 898 more bytes: " + whole + "\n"},
+		{"a masked one", `key=***`, 0, false, "\nbody\n  key=***\n  (a secret of the rules is masked in it; as it came: " + whole + ")\n"},
 		{"a long line", strings.Repeat("x", 600), 0, false, "\nbody\n  " + strings.Repeat("x", 499) + "…\n"},
 		{"numbers digit for digit", `[12345678901234567890]`, 0, false, "\nbody\n  [\n    12345678901234567890\n  ]\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
-			d := control.EventDetail{EventRow: control.EventRow{Event: control.Event{ID: "e1", Size: len(tt.body) + tt.cut}}, Body: []byte(tt.body), BodyCut: tt.cut}
+			d := control.EventDetail{EventRow: control.EventRow{Event: control.Event{ID: "e1", Size: len(tt.body) + tt.cut}}, Body: []byte(tt.body), BodyCut: tt.cut, BodyMasked: strings.Contains(tt.body, engine.Masked)}
 			shown{out: screen{Writer: &out}, all: tt.all}.body(&d, " -data here")
 			wantText(t, "body", out.String(), tt.want)
 		})

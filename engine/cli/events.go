@@ -310,6 +310,9 @@ func (s shown) body(d *control.EventDetail, words string) {
 	if more != "" {
 		fmt.Fprintln(s.out, "  "+more)
 	}
+	if d.BodyMasked {
+		fmt.Fprintf(s.out, "  (a secret of the rules is masked in it; as it came: %s)\n", whole)
+	}
 }
 
 // pretty is a body as people read it, JSON laid out; not ok: it is no text. cut

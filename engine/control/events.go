@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -176,20 +177,23 @@ func (l *Local) newDetail(found engine.EventSummary, ev *engine.Event) EventDeta
 	return d
 }
 
-// conceal masks the secrets of the rules in the body.
+// conceal masks the secrets of the rules in what the sender chose.
 func (d *EventDetail) conceal(rules *engine.RuleSet) {
 	if rules == nil {
 		return
 	}
-	whole := d.Body
+	d.Path, d.Delivery, d.Meta = rules.Mask(d.Path), rules.Mask(d.Delivery), maps.Clone(d.Meta)
+	for name, v := range d.Meta {
+		d.Meta[name] = rules.Mask(v)
+	}
+	whole, left := d.Body, 0
 	if d.BodyCut == 0 {
 		d.Body = Bytes(rules.Mask(string(whole)))
 	} else {
-		d.Body = Bytes(rules.MaskBeginning(whole))
+		d.Body, left = rules.MaskBeginning(whole)
 	}
-	if d.BodyMasked = !bytes.HasPrefix(whole, d.Body); !d.BodyMasked {
-		d.BodyCut += len(whole) - len(d.Body)
-	}
+	d.BodyCut += left
+	d.BodyMasked = !bytes.Equal(d.Body, whole[:len(whole)-left])
 }
 
 // addRuns adds the runs of the event.

@@ -176,7 +176,7 @@ func TestEventTellsAll(t *testing.T) {
 	a := happened(t, s, "deploy", func(a *engine.Acceptance) {
 		e := a.Event
 		e.ID, e.ReplayOf, e.Edited, e.Source, e.Remote, e.Input = "bbbbbb2", "aaaaaa1", true, "relay", "192.0.2.1:4", "in"
-		e.BucketID, e.Delivery, e.Query, e.Meta = "id", "d1", "token=abc&a=hunter2hunter2", map[string]string{"m": "n"}
+		e.BucketID, e.Delivery, e.Query, e.Meta = "id", "d1", "token=abc&a=hunter2hunter2", map[string]string{"m": "n hunter2hunter2"}
 		e.Header = http.Header{"X-Github-Event": {"push"}, "Authorization": {"Bearer abc", "x"}, "X-A": {"1 hunter2hunter2", "2"}}
 		a.BodyErr, a.Rules = "no JSON", "hash"
 	})
@@ -194,7 +194,7 @@ func TestEventTellsAll(t *testing.T) {
 			},
 			Seq: got.Seq, Kind: "push", Outcome: engine.EventStarted, Matched: []string{"deploy"}, ReplayOf: "aaaaaa1", BodyErr: "no JSON",
 		},
-		BucketID: "id", Delivery: "d1", Query: "token=%2A%2A%2A&a=***", Meta: map[string]string{"m": "n"}, Edited: true,
+		BucketID: "id", Delivery: "d1", Query: "token=%2A%2A%2A&a=***", Meta: map[string]string{"m": "n ***"}, Edited: true,
 		Header: map[string][]string{"X-Github-Event": {"push"}, "Authorization": {"***", "***"}, "X-A": {"1 ***", "2"}},
 		Body:   Bytes(`{"ref":"refs/heads/main"}`), Rules: "hash", Current: true, Verdicts: a.Verdicts,
 		Runs: []Run{newRun(a.Runs[0], "its turn")},
@@ -226,11 +226,13 @@ func TestSecretsInABodyAreMasked(t *testing.T) {
 		{`{"key":"hunter"}`, `{"key":"hunter"}`, 0, false},
 		{long + secret + "y", long, len(secret) + 1, false},
 		{"ends with hunter", "ends with hunter", 0, false},
+		{"***" + secret, "***", 0, true}, // that is the other secret, whose mask is its own beginning
+		{long[:MaxShownBody-20] + secret + "hunter2", long[:MaxShownBody-20] + "***", 7, true},
 	} {
 		s := &enginetest.MemStore{}
 		happened(t, s, "deploy", func(a *engine.Acceptance) { a.Event.ID, a.Event.Body = "aaaaaa1", []byte(tt.body) })
 		rules := rulesOf(t, "deploy", "true")
-		rules.Secrets = []engine.Secret{engine.NewSecret(secret)}
+		rules.Secrets = []engine.Secret{engine.NewSecret(secret), engine.NewSecret("***" + secret)}
 		got, err := (&Local{Store: s, Ruleset: func() *engine.RuleSet { return rules }, Live: live{}}).Event(t.Context(), "aaaaaa1")
 		if err != nil {
 			t.Fatal(err)

@@ -39,21 +39,8 @@ func (l *Local) Log(ctx context.Context, id string, follow bool, emit func(Piece
 			return err
 		}
 		over := !follow || run.State.Finished()
-		stands := over || run.State != t.state
-		// A run begins before it prints, and ends or waits again after it has.
-		begins := stands && !over && run.State == engine.Running
-		if begins {
-			if err := t.standing(run, why(run)); err != nil {
-				return err
-			}
-		}
-		if err := t.output(steps, over); err != nil {
+		if err := t.look(run, why(run), steps, over); err != nil {
 			return err
-		}
-		if stands && !begins {
-			if err := t.standing(run, why(run)); err != nil {
-				return err
-			}
 		}
 		if over {
 			return nil
@@ -85,6 +72,34 @@ type teller struct {
 type streamKey struct {
 	attempt, index int
 	stream         string
+}
+
+// look tells what is new. An attempt begins before it prints, and ends or waits
+// again after it has; one that began after the run was read is for the next look.
+func (t *teller) look(run *engine.Run, why string, steps []*engine.StepResult, over bool) error {
+	stands := over || run.State != t.state
+	begins := stands && !over && run.State == engine.Running
+	earlier := ofAttempts(steps, func(n int) bool { return n < run.Attempt })
+	last := ofAttempts(steps, func(n int) bool { return n == run.Attempt || over && n > run.Attempt })
+	if err := t.output(earlier, true); err != nil {
+		return err
+	}
+	if begins {
+		if err := t.standing(run, why); err != nil {
+			return err
+		}
+	}
+	if err := t.output(last, over); err != nil {
+		return err
+	}
+	if stands && !begins {
+		return t.standing(run, why)
+	}
+	return nil
+}
+
+func ofAttempts(steps []*engine.StepResult, wanted func(int) bool) []*engine.StepResult {
+	return slices.DeleteFunc(slices.Clone(steps), func(st *engine.StepResult) bool { return !wanted(st.Attempt) })
 }
 
 // standing tells the state of the run.

@@ -182,6 +182,62 @@ func TestLogTellsTheStateWhereItBelongs(t *testing.T) {
 	})
 }
 
+// TestLogTellsAttemptsInTheirOrder: who follows a run in its second attempt is told
+// first what the first one printed.
+func TestLogTellsAttemptsInTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &enginetest.MemStore{}
+		run := accept(t, s, as("aaaaaa1", engine.Running))[0]
+		run.Attempt = 2
+		second := step(run.ID, engine.StepRunning)
+		second.Attempt = 2
+		update(t, s, run, step(run.ID, engine.StepFailed), second)
+		prints(t, s, run.ID, engine.Stdout, 0, "one\n")
+		if err := s.AppendOutput(t.Context(), engine.Chunk{Run: run.ID, Attempt: 2, Stream: engine.Stdout, Data: []byte("two\n")}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), lookEvery/2)
+		defer cancel()
+		var got told
+		if err := (&Local{Store: s, Live: live{}}).Log(ctx, run.ID, true, got.emit); ctx.Err() == nil {
+			t.Error(err)
+		}
+		wantEqual(t, "log", got.take(), "stdout 1 build: \"one\\n\"\nrunning \nstdout 2 build: \"two\\n\"")
+	})
+}
+
+// begun is a store in which an attempt begins right after its run was read.
+type begun struct {
+	*enginetest.MemStore
+	begin func()
+}
+
+func (s *begun) Printed(ctx context.Context, run string) ([]*engine.StepResult, error) {
+	s.begin()
+	return s.MemStore.Printed(ctx, run)
+}
+
+// TestLogLeavesALaterAttemptForTheNextLook: of one that began meanwhile it is not
+// known yet that it runs.
+func TestLogLeavesALaterAttemptForTheNextLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &begun{MemStore: &enginetest.MemStore{}}
+		run := accept(t, s.MemStore, as("aaaaaa1", engine.Queued))[0]
+		s.begin = sync.OnceFunc(func() {
+			run.State, run.Attempt = engine.Running, 1
+			update(t, s.MemStore, run, step(run.ID, engine.StepRunning))
+			prints(t, s.MemStore, run.ID, engine.Stdout, 0, "one\n")
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), lookEvery*3/2)
+		defer cancel()
+		var got told
+		if err := (&Local{Store: s, Live: live{why: "waits"}}).Log(ctx, run.ID, true, got.emit); ctx.Err() == nil {
+			t.Error(err)
+		}
+		wantEqual(t, "log", got.take(), "queued waits\nrunning \nstdout 1 build: \"one\\n\"")
+	})
+}
+
 func TestLogEndsWithItsContextAndItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &enginetest.MemStore{}

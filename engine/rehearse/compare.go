@@ -156,9 +156,9 @@ func (t *comparison) event(ctx context.Context, rec *engine.EventRecord) error {
 		then, _ = ask.before.Verdicts(rec.Event, refused)
 	}
 	now, matchErr := ask.now.Verdicts(rec.Event, refused)
-	was := earlier{verdicts: then, taken: make([]bool, len(then))}
+	was := earlier{verdicts: then, found: make([]bool, len(then))}
 	for i := range now {
-		if err := t.rule(ctx, rec, &now[i], was.take(now[i].Rule)); err != nil {
+		if err := t.rule(ctx, rec, &now[i], was.of(now[i].Rule)); err != nil {
 			return err
 		}
 	}
@@ -168,31 +168,38 @@ func (t *comparison) event(ctx context.Context, rec *engine.EventRecord) error {
 			continue
 		}
 		t.asked[v.Rule] = true
-		if v.Outcome == engine.Matched && !was.taken[i] {
+		if v.Outcome == engine.Matched && !was.found[i] {
 			t.note(rec, v.Rule, Group{Kind: NoMore, Why: t.whyNotAsked(matchErr, v.Rule)})
 		}
 	}
 	return nil
 }
 
-// earlier is the verdicts of before, from which those of rules are taken.
+// earlier is the verdicts of before, one of each rule, and which have been found.
 type earlier struct {
 	verdicts []engine.Verdict
-	taken    []bool // of each
-	next     int    // where the next one is likely to be: rules mostly are in the same order
+	found    []bool
+	next     int            // where the next one is likely to be: rules mostly are in the same order
+	byRule   map[string]int // nil until one is not there
 }
 
-// take returns the verdict of a rule; nil: it was not asked.
-func (e *earlier) take(rule string) *engine.Verdict {
-	for range e.verdicts {
-		i := e.next
-		e.next = (i + 1) % len(e.verdicts)
-		if e.verdicts[i].Rule == rule {
-			e.taken[i] = true
-			return &e.verdicts[i]
+// of returns the verdict of a rule; nil: it was not asked.
+func (e *earlier) of(rule string) *engine.Verdict {
+	i := e.next
+	if i >= len(e.verdicts) || e.verdicts[i].Rule != rule {
+		if e.byRule == nil {
+			e.byRule = make(map[string]int, len(e.verdicts))
+			for i := range e.verdicts {
+				e.byRule[e.verdicts[i].Rule] = i
+			}
+		}
+		var asked bool
+		if i, asked = e.byRule[rule]; !asked {
+			return nil
 		}
 	}
-	return nil
+	e.found[i], e.next = true, i+1
+	return &e.verdicts[i]
 }
 
 // whyNotAsked says why a rule was not asked about an event that it matched.

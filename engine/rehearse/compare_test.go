@@ -64,6 +64,10 @@ func TestCompareTellsWhatDiffers(t *testing.T) {
 			[]string{`tell no_more 3 [e3 e2 e1] it is not there any more, or switched off`},
 		},
 		{
+			"rules in another order, one gone and one new", ruleSet(deploy, rule(t, "tell", ""), rule(t, "log", isMain)), ruleSet(rule(t, "log", isMain), rule(t, "say", isMain), deploy), "",
+			[]string{`tell no_more 3 [e3 e2 e1] it is not there any more, or switched off`, `say newly 2 [e3 e1] it was not asked`},
+		},
+		{
 			"another argument", ruleSet(deploy), ruleSet(rule(t, "deploy", isMain, "make", "REF={{ body.ref }}")), "",
 			[]string{`deploy differs 2 [e3 e1] 1: argv[1]`, `  1 argv[1]: "main" -> "REF=main"`},
 		},

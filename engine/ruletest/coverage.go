@@ -126,8 +126,8 @@ func (s *spot) add(n *engine.Node) {
 }
 
 // Percent is how much of what there is to reach was reached, rounded down: of each
-// part of a condition, a rule's or an action's, that it was true and that it was
-// false, of each rule without a condition that it matched.
+// part of a condition, a rule's or one of its actions', not of closing ones, that it
+// was true and that it was false, of each rule without a condition that it matched.
 func (c *Coverage) Percent() int {
 	reached, all := 0, 0
 	for _, rc := range c.rules {
@@ -135,7 +135,7 @@ func (c *Coverage) Percent() int {
 			all++
 			reached += one(rc.matched)
 		}
-		for _, cond := range rc.conditions() {
+		for _, cond := range rc.conditions(c.g) {
 			for s := range cond.all() {
 				all += 2
 				reached += one(s.t) + one(s.f)
@@ -177,11 +177,11 @@ func (c *Coverage) Gaps() []Gap {
 		if !rc.matched {
 			gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: rc.rule.Place, Msg: "no test matches it"})
 		}
-		for _, cond := range rc.conditions() {
+		for _, cond := range rc.conditions(c.g) {
 			for s := range cond.all() {
 				if msg := s.missing(); msg != "" {
-					at := cond.place(c.g, rc.rule.Name, s.offset)
-					gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: at, Text: s.text, Msg: msg})
+					at := cond.place(s.offset)
+					gaps = append(gaps, Gap{Rule: rc.rule.Name, Place: fmt.Sprintf("%s:%d:%d", at.File, at.Line, at.Col), Text: s.text, Msg: msg})
 				}
 			}
 		}
@@ -192,27 +192,18 @@ func (c *Coverage) Gaps() []Gap {
 // condition is that of a rule, or of one of its actions.
 type condition struct {
 	*spot
-	step int // index of the action; -1: it is the rule's
+	place func(offset int) rules.Problem // of a byte of it
 }
 
-func (rc *ruleCover) conditions() []condition {
+func (rc *ruleCover) conditions(g *rules.Generation) []condition {
 	var all []condition
 	if rc.when != nil {
-		all = append(all, condition{rc.when, -1})
+		all = append(all, condition{rc.when, func(offset int) rules.Problem { return g.InWhen(rc.rule.Name, offset) }})
 	}
 	for _, i := range slices.Sorted(maps.Keys(rc.ifs)) {
-		all = append(all, condition{rc.ifs[i], i})
+		all = append(all, condition{rc.ifs[i], func(offset int) rules.Problem { return g.InIf(rc.rule.Name, i, offset) }})
 	}
 	return all
-}
-
-// place is that of a byte of the condition: file:line:col.
-func (c condition) place(g *rules.Generation, rule string, offset int) string {
-	at := g.InWhen(rule, offset)
-	if c.step >= 0 {
-		at = g.InIf(rule, c.step, offset)
-	}
-	return fmt.Sprintf("%s:%d:%d", at.File, at.Line, at.Col)
 }
 
 func (s *spot) missing() string {
