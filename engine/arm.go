@@ -12,23 +12,44 @@ import (
 var ErrNotArmed = errors.New("the run is not held")
 
 // Arm has the runs of the next event that a rule matches wait, before anything
-// of them is done, until a person releases or cancels them; "" is any rule. What
-// waits does so over a restart; that a rule is armed is forgotten by one.
-func (e *Engine) Arm(rule string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !slices.Contains(e.armed, rule) {
-		e.armed = append(e.armed, rule)
-		slices.Sort(e.armed)
-		e.log.Info("the next event that matches is held before it runs", "rule", rule)
+// of them is done, until a person releases or cancels them; "" is any rule. Both
+// outlast a restart. Where hookrun is killed right after such an event, the rule may
+// still be armed at the next start.
+func (e *Engine) Arm(ctx context.Context, rule string) error {
+	e.arming.Lock()
+	defer e.arming.Unlock()
+	armed := e.Armed()
+	if slices.Contains(armed, rule) {
+		return nil
 	}
+	if err := e.store.SetArmed(ctx, append(armed, rule)); err != nil {
+		return fmt.Errorf("note what is armed: %w", err)
+	}
+	e.changeArmed(func(armed []string) []string { return append(armed, rule) })
+	e.log.Info("the next event that matches is held before it runs", "rule", rule)
+	return nil
 }
 
 // Disarm ends Arm for a rule; "" ends it for all. What is held already stays so.
-func (e *Engine) Disarm(rule string) {
+func (e *Engine) Disarm(ctx context.Context, rule string) error {
+	e.arming.Lock()
+	defer e.arming.Unlock()
+	disarm := func(armed []string) []string {
+		return slices.DeleteFunc(armed, func(r string) bool { return rule == "" || r == rule })
+	}
+	if err := e.store.SetArmed(ctx, disarm(e.Armed())); err != nil {
+		return fmt.Errorf("note what is armed: %w", err)
+	}
+	e.changeArmed(disarm)
+	return nil
+}
+
+func (e *Engine) changeArmed(change func([]string) []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.armed = slices.DeleteFunc(e.armed, func(r string) bool { return rule == "" || r == rule })
+	e.armed = change(e.armed)
+	slices.Sort(e.armed)
+	e.armed = slices.Compact(e.armed)
 }
 
 // Armed returns the rules that are armed, sorted; "" stands for any rule.
@@ -66,19 +87,27 @@ func (e *Engine) hold(a *Acceptance, f *fate) (spent []string) {
 }
 
 // rearm takes back what hold spent on an event of which nothing is held in the
-// end.
-func (e *Engine) rearm(spent []string, runs []*Run) {
+// end, and notes what is armed no more.
+func (e *Engine) rearm(ctx context.Context, spent []string, runs []*Run) {
+	if len(spent) == 0 {
+		return
+	}
+	unspent := slices.Clone(spent)
 	for _, r := range runs {
 		if r.Armed {
 			e.log.Info("run is held until a person releases or cancels it", "run", r.ID, "rule", r.Rule)
-			spent = slices.DeleteFunc(spent, func(rule string) bool { return rule == r.Rule || rule == "" })
+			unspent = slices.DeleteFunc(unspent, func(rule string) bool { return rule == r.Rule || rule == "" })
 		}
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.armed = append(e.armed, spent...)
-	slices.Sort(e.armed)
-	e.armed = slices.Compact(e.armed)
+	e.changeArmed(func(armed []string) []string { return append(armed, unspent...) })
+	if len(unspent) == len(spent) {
+		return
+	}
+	e.arming.Lock()
+	defer e.arming.Unlock()
+	if err := e.store.SetArmed(context.WithoutCancel(ctx), e.Armed()); err != nil {
+		e.log.Warn("it can't be noted that rules are armed no more: after a restart they are again", "rules", spent, "err", err)
+	}
 }
 
 // Release lets a run go that is held since its rule was armed. What its event

@@ -40,7 +40,7 @@ func TestArmedRuleHoldsTheNextEventThatRuns(t *testing.T) {
 				tt.alter(r)
 				h := start(t, &shakyStore{}, engine.Options{MaxRuns: 100}, r)
 				defer h.stop()
-				h.Arm(tt.armed)
+				h.Arm(t.Context(), tt.armed)
 				var ids []string
 				for n := range 5 {
 					ids = append(ids, h.send("b", fmt.Sprintf(`{"pair": %d}`, n/2))...)
@@ -88,7 +88,7 @@ func TestArmedRuleStaysArmedOverWhatDoesNotRun(t *testing.T) {
 		defer h.stop()
 		h.send("b", `{"n": 1}`)
 		pass(time.Second)
-		h.Arm("b")
+		h.Arm(t.Context(), "b")
 		h.send("b", `{"n": 1}`)
 		if got := h.Armed(); !slices.Equal(got, []string{"b"}) {
 			t.Fatalf("armed after a duplicate = %q, want b", got)
@@ -101,7 +101,7 @@ func TestArmedRuleStaysArmedOverWhatDoesNotRun(t *testing.T) {
 		if got := h.Armed(); !slices.Equal(got, []string{"b"}) {
 			t.Fatalf("armed after an event that was not taken = %q, want b", got)
 		}
-		h.Disarm("")
+		h.Disarm(t.Context(), "")
 		id := h.send("b", `{"n": 3}`)[0]
 		pass(time.Second)
 		if got := h.run(id).State; got != engine.Done {
@@ -115,9 +115,9 @@ func TestHeldRunWaitsOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &shakyStore{}
 		h := start(t, store, engine.Options{}, rule("b", doing(fine)))
-		h.Arm("b")
+		h.Arm(t.Context(), "b")
 		kept, dropped := h.send("b", "{}")[0], ""
-		h.Arm("b")
+		h.Arm(t.Context(), "b")
 		dropped = h.send("b", "{}")[0]
 		h.stop()
 		h = start(t, store, engine.Options{}, rule("b", doing(fine)))
@@ -149,13 +149,66 @@ func TestHeldRunWaitsOverARestart(t *testing.T) {
 	})
 }
 
+// TestArmOutlastsARestart: until an event spends it.
+func TestArmOutlastsARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &shakyStore{}
+		restart := func(h *house) *house {
+			if h != nil {
+				h.stop()
+			}
+			return start(t, store, engine.Options{}, rule("a", doing(fine)), rule("b", doing(fine)))
+		}
+		h := restart(nil)
+		for _, rule := range []string{"b", "a", "b"} {
+			if err := h.Arm(t.Context(), rule); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h = restart(h)
+		if got := h.Armed(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("armed after a restart = %q, want a and b", got)
+		}
+		first := h.send("b", "{}")[0]
+		h = restart(h)
+		second := h.send("b", "{}")[0]
+		pass(time.Second)
+		if got := h.fates([]string{first, second}); got != "queued, done" {
+			t.Errorf("the runs are %s, want the first held and the second done", got)
+		}
+		if err := h.Disarm(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		h = restart(h)
+		defer h.stop()
+		if got := h.Armed(); len(got) > 0 {
+			t.Errorf("armed in the end = %q, want none", got)
+		}
+	})
+}
+
+// TestArmThatCantBeNoted: nobody is told that a rule is armed that is not.
+func TestArmThatCantBeNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &shakyStore{}
+		h := start(t, store, engine.Options{}, rule("b", doing(fine)))
+		defer h.stop()
+		store.Fail(engine.ErrUnavailable)
+		err := h.Arm(t.Context(), "b")
+		store.Fail(nil)
+		if !errors.Is(err, engine.ErrUnavailable) || len(h.Armed()) > 0 {
+			t.Errorf("error %v and armed %q, want that of the store and none", err, h.Armed())
+		}
+	})
+}
+
 // TestReleasedRunWaitsForNoBurst: what it waits for is its turn, as every run.
 func TestReleasedRunWaitsForNoBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, &shakyStore{}, engine.Options{MaxRuns: 1}, rule("a", &gate{take: time.Minute}), rule("b", doing(fine)))
 		defer h.stop()
 		h.send("a", "{}")
-		h.Arm("b")
+		h.Arm(t.Context(), "b")
 		id := h.send("b", "{}")[0]
 		pass(time.Second)
 		if _, err := h.Release(t.Context(), id); err != nil {

@@ -91,7 +91,8 @@ type Engine struct {
 
 	pausing sync.Mutex // held while paused is stored
 	paused  []string   // rules, sorted; "": all. Guarded by mu too
-	armed   []string   // rules, sorted; "": any. Guarded by mu
+	arming  sync.Mutex // held while armed is stored
+	armed   []string   // rules, sorted; "": any. Guarded by mu alone: an event spends it
 
 	mu           sync.Mutex // guards what follows
 	pending      int        // events that are being accepted
@@ -143,6 +144,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("read what is paused: %w", err)
 	}
 	e.setPaused(paused)
+	if e.armed, err = e.store.Armed(ctx); err != nil {
+		return nil, fmt.Errorf("read what is armed: %w", err)
+	}
 	if err := e.recover(ctx); err != nil {
 		return nil, fmt.Errorf("recover runs: %w", err)
 	}

@@ -73,6 +73,13 @@ func (s *shakyStore) Update(ctx context.Context, r *engine.Run, steps ...*engine
 	return s.MemStore.Update(ctx, r, steps...)
 }
 
+func (s *shakyStore) SetArmed(ctx context.Context, rules []string) error {
+	if _, err := s.state(); err != nil {
+		return err
+	}
+	return s.MemStore.SetArmed(ctx, rules)
+}
+
 // house is an engine over a store in memory.
 type house struct {
 	t     *testing.T

@@ -303,9 +303,8 @@ func (m *model) finish(r *modelRun) {
 	r.state, r.at = engine.Queued, m.now+modelAgain
 }
 
-// restart cuts off what runs. Nothing is armed after it.
+// restart cuts off what runs.
 func (m *model) restart(crash bool) {
-	m.armed = map[string]bool{}
 	for _, r := range m.runs {
 		if r.state != engine.Running {
 			continue
@@ -560,7 +559,7 @@ func (b *both) do(rnd *rand.Rand, n int) {
 		b.restart(what == 15)
 	case what < 18:
 		b.op("arm %s", name)
-		b.engine.Arm(name)
+		b.engine.Arm(b.t.Context(), name)
 		m.armed[name] = true
 	case what < 19 && len(b.ids) > 0:
 		b.release()

@@ -81,6 +81,10 @@ type Store interface {
 	// Paused returns them, sorted.
 	SetPaused(ctx context.Context, rules []string) error
 	Paused(ctx context.Context) ([]string, error)
+
+	// SetArmed and Armed are the same for rules of which the next run is held.
+	SetArmed(ctx context.Context, rules []string) error
+	Armed(ctx context.Context) ([]string, error)
 }
 
 // Tx is the runs as they are inside of one commit. It is of no use after it.

@@ -74,15 +74,15 @@ func (e *Engine) take(ctx context.Context, a *Acceptance, f *fate) (Receipt, err
 	spent := e.hold(a, f)
 	receipt, err := e.store.Accept(ctx, a)
 	if err != nil {
-		e.rearm(spent, nil)
+		e.rearm(ctx, spent, nil)
 		return Receipt{}, fmt.Errorf("accept event: %w", err)
 	}
 	e.logAccepted(a, receipt)
 	if receipt.Duplicate {
-		e.rearm(spent, nil)
+		e.rearm(ctx, spent, nil)
 		return receipt, nil
 	}
-	e.rearm(spent, a.Runs)
+	e.rearm(ctx, spent, a.Runs)
 	e.onEvent(a) // before its runs are told of
 	return e.start(receipt, a, f), nil
 }

@@ -35,7 +35,7 @@ func TestWhoWatchesIsToldInOrder(t *testing.T) {
 			h.submitBody("b", `{"n": 1}`)
 			pass(time.Second)
 		}
-		h.Arm("b")
+		h.Arm(t.Context(), "b")
 		h.submitBody("b", `{"n": 2}`)
 		pass(time.Second)
 		want := []string{

@@ -17,8 +17,7 @@ event spends it.
 
 Without RULE it prints what is armed and what waits. -all is for any rule.
 
-That a rule is armed is forgotten when hookrun ends; what waits goes on waiting
-at the next start.
+What is armed stays so when hookrun starts again, and what waits goes on waiting.
 
 Examples:
   hookrun arm 'deploy main'

@@ -73,7 +73,9 @@ func (l *Local) Arm(ctx context.Context, rule string) (Armed, error) {
 	if hint := l.ruleHint(rule); hint != "" && rule != "" {
 		return Armed{}, &Error{http.StatusNotFound, fmt.Sprintf("there is no rule %q", rule), hint}
 	}
-	l.Live.Arm(rule)
+	if err := l.Live.Arm(ctx, rule); err != nil {
+		return Armed{}, err
+	}
 	return l.Armed(ctx)
 }
 
@@ -86,7 +88,9 @@ func (l *Local) Disarm(ctx context.Context, rule string) (Armed, error) {
 	if hint := l.ruleHint(rule); hint != "" && !known {
 		return Armed{}, &Error{http.StatusNotFound, fmt.Sprintf("there is no rule %q", rule), hint}
 	}
-	l.Live.Disarm(rule)
+	if err := l.Live.Disarm(ctx, rule); err != nil {
+		return Armed{}, err
+	}
 	return l.Armed(ctx)
 }
 

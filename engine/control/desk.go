@@ -69,8 +69,8 @@ type Live interface {
 	Waiting() int
 
 	Replay(ctx context.Context, r engine.Replay) (engine.Receipt, error)
-	Arm(rule string)
-	Disarm(rule string)
+	Arm(ctx context.Context, rule string) error
+	Disarm(ctx context.Context, rule string) error
 	Armed() []string
 	Release(ctx context.Context, id string) (*engine.Run, error)
 }

@@ -433,10 +433,16 @@ type worker struct {
 	err     error
 }
 
-func (w *worker) Arm(rule string) { w.armed = append(w.armed, rule) }
+func (w *worker) Arm(_ context.Context, rule string) error {
+	w.armed = append(w.armed, rule)
+	return w.err
+}
+
 func (w *worker) Armed() []string { return w.armed }
-func (w *worker) Disarm(rule string) {
+
+func (w *worker) Disarm(_ context.Context, rule string) error {
 	w.armed = slices.DeleteFunc(w.armed, func(r string) bool { return rule == "" || r == rule })
+	return w.err
 }
 
 func (w *worker) Release(ctx context.Context, id string) (*engine.Run, error) {

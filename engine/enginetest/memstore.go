@@ -27,6 +27,7 @@ type MemStore struct {
 	runs       map[string]*memRun
 	rejections []engine.Rejection
 	paused     []string // sorted
+	armed      []string // sorted
 	down       error
 }
 
@@ -348,20 +349,34 @@ func (m *MemStore) runsWhere(match func(*engine.Run) bool) []*engine.Run {
 
 // SetPaused implements engine.Store.
 func (m *MemStore) SetPaused(ctx context.Context, rules []string) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("note paused rules: %w", context.Cause(ctx))
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.paused = slices.Compact(slices.Sorted(slices.Values(rules)))
-	return nil
+	return m.setRules(ctx, &m.paused, rules)
 }
 
 // Paused implements engine.Store.
-func (m *MemStore) Paused(context.Context) ([]string, error) {
+func (m *MemStore) Paused(context.Context) ([]string, error) { return m.rules(&m.paused), nil }
+
+// SetArmed implements engine.Store.
+func (m *MemStore) SetArmed(ctx context.Context, rules []string) error {
+	return m.setRules(ctx, &m.armed, rules)
+}
+
+// Armed implements engine.Store.
+func (m *MemStore) Armed(context.Context) ([]string, error) { return m.rules(&m.armed), nil }
+
+func (m *MemStore) setRules(ctx context.Context, to *[]string, rules []string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("note rules: %w", context.Cause(ctx))
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.paused), nil
+	*to = slices.Compact(slices.Sorted(slices.Values(rules)))
+	return nil
+}
+
+func (m *MemStore) rules(of *[]string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(*of)
 }
 
 // stream keeps the beginning and the end of what a step prints.

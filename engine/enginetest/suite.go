@@ -61,6 +61,7 @@ func TestStore(t *testing.T, open func(t *testing.T) engine.Store) {
 		{"replays of an event", testReplays},
 		{"how much is kept", testInfo},
 		{"paused rules", testPaused},
+		{"armed rules", testArmed},
 		{"rejections, the newest of them", testRejections},
 		{"output", testOutput},
 		{"output in random pieces", testRandomOutput},

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -162,17 +163,22 @@ func testPages(t *testing.T, s engine.Store) {
 	}
 }
 
-func testPaused(t *testing.T, s engine.Store) {
+func testPaused(t *testing.T, s engine.Store) { testRules(t, "Paused", s.SetPaused, s.Paused, s.Armed) }
+func testArmed(t *testing.T, s engine.Store)  { testRules(t, "Armed", s.SetArmed, s.Armed, s.Paused) }
+
+// testRules sets names of rules, which other ones don't see.
+func testRules(t *testing.T, what string, set func(context.Context, []string) error, get, other func(context.Context) ([]string, error)) {
 	for _, tt := range []struct{ set, want []string }{
 		{nil, nil},
 		{[]string{"notify", "deploy <main>", "notify"}, []string{"deploy <main>", "notify"}},
 		{[]string{""}, []string{""}},
 		{[]string{}, nil},
 	} {
-		wantEqual(t, "SetPaused", s.SetPaused(t.Context(), tt.set), nil)
-		got := must[[]string](t)(s.Paused(t.Context()))
+		wantEqual(t, "Set"+what, set(t.Context(), tt.set), nil)
+		got := must[[]string](t)(get(t.Context()))
 		if len(got)+len(tt.want) > 0 {
-			wantEqual(t, "paused", got, tt.want)
+			wantEqual(t, what, got, tt.want)
 		}
+		wantEqual(t, "others", len(must[[]string](t)(other(t.Context()))), 0)
 	}
 }

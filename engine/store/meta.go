@@ -15,6 +15,7 @@ import (
 const (
 	metaInstance = "instance" // 16 random hex digits, made with the table
 	metaPaused   = "paused"   // JSON: the rules, sorted
+	metaArmed    = "armed"    // the same
 )
 
 // Instance returns the name of this store: 16 hex digits that no other has.
@@ -31,28 +32,42 @@ func (s reads) Instance(ctx context.Context) (string, error) {
 
 // SetPaused implements engine.Store.
 func (s *Store) SetPaused(ctx context.Context, rules []string) error {
+	return s.setRules(ctx, metaPaused, rules)
+}
+
+// Paused implements engine.Store.
+func (s reads) Paused(ctx context.Context) ([]string, error) { return s.rules(ctx, metaPaused) }
+
+// SetArmed implements engine.Store.
+func (s *Store) SetArmed(ctx context.Context, rules []string) error {
+	return s.setRules(ctx, metaArmed, rules)
+}
+
+// Armed implements engine.Store.
+func (s reads) Armed(ctx context.Context) ([]string, error) { return s.rules(ctx, metaArmed) }
+
+// setRules notes names of rules.
+func (s *Store) setRules(ctx context.Context, key string, rules []string) error {
 	value, err := json.Marshal(slices.Compact(slices.Sorted(slices.Values(rules))))
-	if err != nil {
-		return fmt.Errorf("note paused rules: %w", err)
+	if err == nil {
+		err = s.write(ctx, database.Write{Size: len(value), Do: func(c *database.Conn) error {
+			return c.Exec(`INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)`, key, string(value))
+		}})
 	}
-	err = s.write(ctx, database.Write{Size: len(value), Do: func(c *database.Conn) error {
-		return c.Exec(`INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)`, metaPaused, string(value))
-	}})
 	if err != nil {
-		return fmt.Errorf("note paused rules: %w", err)
+		return fmt.Errorf("note %s rules: %w", key, err)
 	}
 	return nil
 }
 
-// Paused implements engine.Store.
-func (s reads) Paused(ctx context.Context) ([]string, error) {
-	value, err := s.meta(ctx, metaPaused)
+func (s reads) rules(ctx context.Context, key string) ([]string, error) {
+	value, err := s.meta(ctx, key)
 	var rules []string
 	if err == nil && value != "" {
 		err = json.Unmarshal([]byte(value), &rules)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read paused rules: %w", err)
+		return nil, fmt.Errorf("read %s rules: %w", key, err)
 	}
 	return rules, nil
 }
