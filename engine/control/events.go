@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -31,27 +32,58 @@ func (l *Local) Events(ctx context.Context, q EventQuery) (EventList, error) {
 		list.Hint = l.eventHint(q)
 	}
 	if list.Hint == "" && q.Rule != "" && len(q.Outcomes) == 0 && q.Before == 0 && q.After == 0 {
-		list.Hint, err = l.failedHint(ctx, q)
+		list.Hint, err = l.othersHint(ctx, q)
 	}
 	return list, err
 }
 
-// maxFailed bounds the events that are searched for one on which the condition of a
-// rule failed: what is kept by rule is runs.
-const maxFailed = 50
+// maxOthers bounds the events that are searched for one that a rule was asked about
+// and has no run of: what is kept by rule is runs.
+const maxOthers = 50
 
-// failedHint says that the condition of the rule failed on events: they have no run
-// of it, so that they are not among those that it is asked for.
-func (l *Local) failedHint(ctx context.Context, q EventQuery) (string, error) {
-	page, err := l.Store.Events(ctx, engine.EventFilter{
-		Bucket: q.Bucket, Outcomes: []engine.EventOutcome{engine.EventErrored}, Since: q.Since, Until: q.Until, Limit: maxFailed,
-	})
+// othersHint tells of the newest event that has no run of the rule, and is thus not
+// among those that it is asked for: one on which its condition failed, else one that
+// it did not match, and why.
+func (l *Local) othersHint(ctx context.Context, q EventQuery) (string, error) {
+	f := engine.EventFilter{Bucket: cmp.Or(q.Bucket, l.bucketOf(q.Rule)), Since: q.Since, Until: q.Until, Limit: maxOthers}
+	failed := f
+	failed.Outcomes = []engine.EventOutcome{engine.EventErrored}
+	page, err := l.Store.Events(ctx, failed)
+	if err != nil {
+		return "", err
+	}
 	for _, e := range page.Events {
 		if slices.Contains(e.Errored, q.Rule) {
-			return fmt.Sprintf("its condition failed on events that are not among these, as on %s: the outcome error lists them", e.ID), err
+			return fmt.Sprintf("its condition failed on events that are not among these, as on %s: the outcome error lists them", e.ID), nil
 		}
 	}
-	return "", err
+	if page, err = l.Store.Events(ctx, f); err != nil {
+		return "", err
+	}
+	for _, e := range page.Events {
+		if slices.Contains(e.Matched, q.Rule) {
+			continue
+		}
+		verdicts, err := l.Store.Verdicts(ctx, e.ID)
+		if err != nil {
+			return "", err
+		}
+		if i := slices.IndexFunc(verdicts, func(v engine.Verdict) bool { return v.Rule == q.Rule && v.Outcome == engine.NoMatch }); i >= 0 {
+			return fmt.Sprintf("events that it did not match are not among these; the newest is %s (%s)", e.ID, verdicts[i].Why), nil
+		}
+	}
+	return "", nil
+}
+
+// bucketOf is the one bucket of a rule, "" where it has several or is not known.
+func (l *Local) bucketOf(rule string) string {
+	if l.Ruleset == nil {
+		return ""
+	}
+	if r := l.Ruleset().Rule(rule); r != nil && len(r.Buckets) == 1 {
+		return r.Buckets[0]
+	}
+	return ""
 }
 
 func (q EventQuery) check() error {

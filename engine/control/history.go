@@ -53,7 +53,7 @@ type Control interface {
 // EventQuery asks for events. What is left zero asks for any.
 type EventQuery struct {
 	Bucket   string // its name or id
-	Rule     string // a run of it was made; see EventList.Hint for events on which its condition failed
+	Rule     string // a run of it was made; see EventList.Hint for others that it was asked about
 	Outcomes []engine.EventOutcome
 	Since    time.Time
 	Until    time.Time

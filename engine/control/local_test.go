@@ -66,7 +66,9 @@ func TestEventsAskAndPage(t *testing.T) {
 	}
 	happened(t, s, "deploy", at("aaaaaa1", 0, func(*engine.Acceptance) {}))
 	happened(t, s, "heal", at("aaaaaa2", 1, func(a *engine.Acceptance) { a.Event.Bucket = "alerts" }))
-	happened(t, s, "deploy", at("aaaaaa3", 2, func(a *engine.Acceptance) { a.Runs, a.Verdicts[0].Outcome = nil, engine.NoMatch }))
+	happened(t, s, "deploy", at("aaaaaa3", 2, func(a *engine.Acceptance) {
+		a.Runs, a.Verdicts[0].Outcome, a.Verdicts[0].Why = nil, engine.NoMatch, "false: body.ref"
+	}))
 	happened(t, s, "deploy", at("aaaaaa4", 3, func(a *engine.Acceptance) { a.Runs, a.Verdicts[0].Outcome = nil, engine.Errored }))
 	rules := rulesOf(t, "deploy", "true")
 	l := &Local{Store: s, Names: func() []string { return []string{"deploy", "heal"} }, Ruleset: func() *engine.RuleSet { return rules }}
@@ -80,7 +82,8 @@ func TestEventsAskAndPage(t *testing.T) {
 		{"all, newest first", EventQuery{}, []string{"aaaaaa4", "aaaaaa3", "aaaaaa2", "aaaaaa1"}, false, ""},
 		{"bucket", EventQuery{Bucket: "alerts"}, []string{"aaaaaa2"}, false, ""},
 		{"rule", EventQuery{Rule: "deploy"}, []string{"aaaaaa1"}, false, "its condition failed on events that are not among these, as on aaaaaa4: the outcome error lists them"},
-		{"rule, before it failed", EventQuery{Rule: "deploy", Until: noon.Add(3 * time.Hour)}, []string{"aaaaaa1"}, false, ""},
+		{"rule, before it failed", EventQuery{Rule: "deploy", Until: noon.Add(3 * time.Hour)}, []string{"aaaaaa1"}, false, "events that it did not match are not among these; the newest is aaaaaa3 (false: body.ref)"},
+		{"rule that matched all", EventQuery{Rule: "deploy", Until: noon.Add(time.Hour)}, []string{"aaaaaa1"}, false, ""},
 		{"rule that did not fail", EventQuery{Rule: "heal"}, []string{"aaaaaa2"}, false, ""},
 		{"outcomes", EventQuery{Outcomes: []engine.EventOutcome{engine.EventUnmatched, engine.EventErrored}}, []string{"aaaaaa4", "aaaaaa3"}, false, ""},
 		{"from to", EventQuery{Since: noon.Add(time.Hour), Until: noon.Add(3 * time.Hour)}, []string{"aaaaaa3", "aaaaaa2"}, false, ""},
