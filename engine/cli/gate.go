@@ -175,14 +175,14 @@ func (g *gate) compare(ctx context.Context, current, next *rules.Generation, pla
 
 // tellOf tells of rules that came into force, and of what they change.
 func (g *gate) tellOf(before, now *rules.Generation, report *rehearse.Report) {
-	if report != nil && !report.Same() {
-		g.log.Info("rules would have decided otherwise", countsOf(report)...)
-	}
 	shown := shownGeneration(before, now, report)
 	shown.Current = true
 	g.mu.Lock()
 	g.remember(before.Hash, &shown)
 	g.mu.Unlock()
+	if report != nil && !report.Same() { // now it can be asked for
+		g.log.Info("rules would have decided otherwise", countsOf(report)...)
+	}
 	g.tellRules(shown)
 }
 
@@ -289,12 +289,12 @@ func (g *gate) Accept(_ context.Context, hash string) (control.Generation, error
 		return control.Generation{}, &control.Error{Status: http.StatusConflict, Msg: "these rules are not held any more", Hint: "hookrun rules lists what there is"}
 	}
 	h := g.held
-	g.log.Info("rules that were held are accepted by hand", "hash", shortHash(h.rules.Hash))
 	before := g.inForce.Hash
 	g.enforce(g.inForce, h.rules)
 	g.inForce, g.held = h.rules, nil
 	h.shown.Current, h.shown.Why = true, ""
 	g.remember(before, &h.shown)
+	g.log.Info("rules that were held are accepted by hand", "hash", shortHash(h.rules.Hash))
 	g.tellRules(h.shown)
 	return h.shown, nil
 }

@@ -268,3 +268,35 @@ func TestGateKeepsWhyRulesWereRefused(t *testing.T) {
 		t.Errorf("good rules came: held %v, refused %+v", g.Held() != nil, g.Refused())
 	}
 }
+
+// onLog is a log that calls a function with each message.
+type onLog func(msg string)
+
+func (onLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f onLog) Handle(_ context.Context, r slog.Record) error {
+	f(r.Message)
+	return nil
+}
+
+func (f onLog) WithAttrs([]slog.Attr) slog.Handler { return f }
+func (f onLog) WithGroup(string) slog.Handler      { return f }
+
+// TestWhatIsLoggedCanBeAskedFor: whoever reads the line asks at once.
+func TestWhatIsLoggedCanBeAskedFor(t *testing.T) {
+	was, now := rulesWhen(t, "body.n == 1", ""), rulesWhen(t, "body.n > 0", "")
+	g, _ := gateOf(threeEvents(), was)
+	asked := false
+	g.log = slog.New(onLog(func(msg string) {
+		if msg == "rules would have decided otherwise" {
+			asked = true
+			if g.changesOf(was.Hash, now.Hash) == nil {
+				t.Error("it is logged what the rules change, and not known yet")
+			}
+		}
+	}))
+	g.offer(t.Context(), now)
+	if !asked {
+		t.Error("nothing was logged of what the rules change")
+	}
+}

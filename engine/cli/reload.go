@@ -151,8 +151,8 @@ func (r *running) reload(ctx context.Context, p Process) {
 			r.loader.tell(problems)
 			if g == nil {
 				r.metrics.Reload(metrics.ReloadRefused)
+				r.gate.refuse(problems) // before it is logged: then they can be asked for
 				r.log.Error("rules are refused, those before go on", "problems", countErrors(problems))
-				r.gate.refuse(problems)
 				return
 			}
 			r.gate.offer(ctx, g)
