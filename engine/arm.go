@@ -34,16 +34,14 @@ func (e *Engine) Arm(ctx context.Context, rule string) error {
 func (e *Engine) Disarm(ctx context.Context, rule string) error {
 	e.arming.Lock()
 	defer e.arming.Unlock()
-	disarm := func(armed []string) []string {
-		return slices.DeleteFunc(armed, func(r string) bool { return rule == "" || r == rule })
-	}
-	if err := e.store.SetArmed(ctx, disarm(e.Armed())); err != nil {
+	if err := e.store.SetArmed(ctx, withoutRule(e.Armed(), rule)); err != nil {
 		return fmt.Errorf("note what is armed: %w", err)
 	}
-	e.changeArmed(disarm)
+	e.changeArmed(func(armed []string) []string { return withoutRule(armed, rule) })
 	return nil
 }
 
+// changeArmed changes what is armed, but not what is stored of it.
 func (e *Engine) changeArmed(change func([]string) []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

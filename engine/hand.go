@@ -127,9 +127,12 @@ func PauseRule(ctx context.Context, s Store, rule string) ([]string, error) {
 // ResumeRule ends PauseRule for a rule, "" for all, and returns what is still
 // paused.
 func ResumeRule(ctx context.Context, s Store, rule string) ([]string, error) {
-	return changePaused(ctx, s, func(paused []string) []string {
-		return slices.DeleteFunc(paused, func(p string) bool { return rule == "" || p == rule })
-	})
+	return changePaused(ctx, s, func(paused []string) []string { return withoutRule(paused, rule) })
+}
+
+// withoutRule takes a rule off names, in place; "" takes off all.
+func withoutRule(names []string, rule string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return rule == "" || name == rule })
 }
 
 func changePaused(ctx context.Context, s Store, change func([]string) []string) ([]string, error) {
